@@ -1,0 +1,375 @@
+"""What exists while an async bus runs: its link, tasks, window and open requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from eventbus._bus._core import REPLY_CONSUMER, Served, StopReport, in_handler, request_error
+from eventbus._bus._dispatch import Dispatch
+from eventbus._bus._lag import LagWatch
+from eventbus._bus._workers import Watch, Workers
+from eventbus._delivery import Context, Delivery
+from eventbus._errors import NotSent, PublishError, RequestLost
+from eventbus._ids import correlation_id
+from eventbus._message import Incoming, Message
+from eventbus._outgoing import PublishOptions
+from eventbus._replies import PendingReplies, deadline_headers
+from eventbus.transport import LinkStatus
+
+if TYPE_CHECKING:
+    from eventbus._bus._async import AsyncEventBus
+
+log = logging.getLogger("eventbus")
+
+CLOSE_SECONDS = 1.0
+FINISH_MARGIN = 2.0
+
+
+class Replies:
+    """Listener of the reply consumer: knows the address to ask for, and fails what waits when it is lost."""
+
+    def __init__(self, pending: PendingReplies) -> None:
+        self._pending = pending
+        self._ready = asyncio.Event()
+        self._address = ""
+
+    def delivered(self, incoming: Incoming, /) -> None:
+        self._pending.resolve(incoming.message)
+
+    def started(self, queue: str, /) -> None:
+        self._address = queue
+        self._ready.set()
+
+    def stopped(self, error: Exception | None, /) -> None:
+        self._ready.clear()
+        self._pending.fail_all(
+            RequestLost("the connection was lost while the reply was awaited; the responder may have run")
+        )
+
+    async def address(self, timeout: float) -> str | None:
+        """Where replies shall go, once the broker has said so; None at the timeout."""
+        if not self._ready.is_set():
+            try:
+                async with asyncio.timeout(max(0.0, timeout)):
+                    await self._ready.wait()
+            except TimeoutError:
+                return None
+        return self._address
+
+
+class Feed:
+    """Listener of one subscription: at most ``concurrency`` tasks; further arrivals wait in order."""
+
+    def __init__(self, served: Served, spawn: Callable[[Feed, Incoming], None]) -> None:
+        self.served = served
+        self.free = served.subscription.concurrency
+        self.waiting: deque[Incoming] = deque()
+        self._spawn = spawn
+
+    def delivered(self, incoming: Incoming, /) -> None:
+        if self.free:
+            self.free -= 1
+            self._spawn(self, incoming)
+        else:
+            self.waiting.append(incoming)
+
+    def started(self, queue: str, /) -> None:
+        """Nothing to do."""
+
+    def stopped(self, error: Exception | None, /) -> None:
+        # The broker hands these out again; to handle them now would only make duplicates.
+        self.waiting.clear()
+
+
+class Window:
+    """Places for publishes without an outcome; the longest waiting gets the next free one."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    async def enter(self, deadline: float) -> bool:
+        """Take a place; False when there was none until the deadline."""
+        if self.taken < self._size and not self._waiting:
+            self._take()
+            return True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the place had been given to us already
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.taken -= 1
+        while self._waiting and self.taken < self._size:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._take()
+                turn.set_result(None)
+        if self.taken == 0:
+            self.empty.set()
+
+    def _take(self) -> None:
+        self.taken += 1
+        self.empty.clear()
+
+
+class AsyncRuntime:
+    """The running part of an :class:`AsyncEventBus`, on one event loop."""
+
+    def __init__(self, bus: AsyncEventBus, on_status: Callable[[LinkStatus], None]) -> None:
+        self._bus = bus
+        self.loop = asyncio.get_running_loop()
+        self.link = bus.transport.async_link(bus._settings, on_status)
+        self.pending = PendingReplies()
+        self.window = Window(bus._window_size)
+        self.draining = False
+        self.serving = False
+        self._workers = Workers(f"eventbus-{bus._settings.service}")
+        self._watch = Watch()
+        self._lag = LagWatch(self.loop)
+        self._dispatch = Dispatch(bus, settle=self.link.settle, publish=self.link.publish)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._replies: Replies | None = None
+        self._feeds: dict[str, Feed] = {}
+        # Handlers run in this context: they may publish while the bus drains.
+        self._context = copy_context()
+        self._context.run(in_handler.set, True)
+
+    @property
+    def handlers(self) -> int:
+        """Deliveries at work."""
+        return len(self._tasks)
+
+    async def enter_window(self, deadline: float) -> None:
+        """Take a place among the publishes without an outcome, waiting for one until the deadline."""
+        if not await self.window.enter(deadline):
+            status = self.link.status()
+            why = f"; the broker blocks publishing: {status.blocked}" if status.blocked else ""
+            raise NotSent(f"{self._bus._window_size} publishes are without an outcome and none ended in time{why}")
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def ask(
+        self, bus: AsyncEventBus, request: Any, options: PublishOptions
+    ) -> AsyncIterator[AsyncIterator[Message]]:
+        """Send a request; gives an iterator of the replies that come before its deadline."""
+        timeout = bus.timeout if options.timeout is None else options.timeout
+        deadline = time.monotonic() + timeout
+        box: asyncio.Queue[Message | Exception] = asyncio.Queue()
+        correlation = options.correlation_id or correlation_id()
+        address = await self._reply_address(deadline)
+        options = msgspec.structs.replace(options, correlation_id=correlation, ttl=options.ttl or timeout)
+        message = bus._middleware.outgoing(
+            bus._encoder.message(
+                request, options, request=True, reply_to=address, extra_headers=deadline_headers(timeout)
+            )
+        )
+
+        def take(reply: Message | Exception) -> bool:
+            box.put_nowait(reply)
+            return isinstance(reply, Exception)
+
+        def sent(error: PublishError | None) -> None:
+            if error is not None:
+                self.pending.fail(correlation, request_error(error))
+
+        self.pending.add(correlation, take)
+        try:
+            await bus._send(self, message, deadline, sent, mandatory=True)
+            yield self._replies_until(box, deadline)
+        finally:
+            self.pending.discard(correlation)
+
+    @staticmethod
+    async def _replies_until(box: asyncio.Queue[Message | Exception], deadline: float) -> AsyncIterator[Message]:
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    reply = await box.get()
+            except TimeoutError:
+                return
+            if isinstance(reply, Exception):
+                raise reply
+            yield reply
+
+    async def _reply_address(self, deadline: float) -> str:
+        replies = self._replies
+        if replies is None:
+            replies = self._replies = Replies(self.pending)
+            self.link.consume(self._bus._reply_consumer(), replies)
+        address = await replies.address(deadline - time.monotonic())
+        if address is None:
+            status = self.link.status()
+            error = status.error or getattr(status.consumers.get(REPLY_CONSUMER), "error", None)
+            raise NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
+        return address
+
+    # -- handling ---------------------------------------------------------------------------------------
+
+    def serve(self, subscriptions: Iterable[Served]) -> None:
+        """Consume for these subscriptions."""
+        self.serving = True
+        for served in subscriptions:
+            subscription = served.subscription
+            if subscription.name not in self._feeds:
+                feed = self._feeds[subscription.name] = Feed(served, self._spawn)
+                self.link.consume(subscription.consumer(), feed)
+        if self._feeds:
+            self._lag.start()
+
+    def _spawn(self, feed: Feed, incoming: Incoming) -> None:
+        task = self.loop.create_task(
+            self._work(feed, incoming), name=feed.served.subscription.name, context=self._context.copy()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, feed: Feed, incoming: Incoming) -> None:
+        # The task keeps its slot while work is waiting, which spares a task for each delivery.
+        try:
+            while True:
+                await self._handle(feed.served, incoming)
+                if not feed.waiting:
+                    return
+                incoming = feed.waiting.popleft()
+        finally:
+            feed.free += 1
+
+    async def _handle(self, served: Served, incoming: Incoming) -> None:
+        if self.draining:
+            self._dispatch.give_back(incoming)
+            return
+        try:
+            delivery = self._dispatch.open(served, incoming)
+            error: BaseException | None = None
+            result = None
+            try:
+                result = await self._call(served, delivery)
+            except asyncio.CancelledError as cancelled:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise  # ours, at the end of the grace period: the broker hands the message out again
+                error = cancelled  # the handler's own: something that it awaited was cancelled
+            except BaseException as raised:
+                error = raised
+            self._dispatch.finish(delivery, error, result)
+        except Exception:
+            log.exception("%s: a delivery could not be settled", served.subscription.name)
+
+    async def _call(self, served: Served, delivery: Delivery) -> Any:
+        event, context = self._dispatch.read(served, delivery)
+        if not self._dispatch.around:
+            return await self._invoke(served, event, context)
+        async with AsyncExitStack() as stack:
+            for middleware in self._dispatch.around:
+                manager: Any = middleware.handling(delivery)
+                if isinstance(manager, AbstractAsyncContextManager):
+                    await stack.enter_async_context(manager)
+                else:
+                    stack.enter_context(manager)
+            return await self._invoke(served, event, context)
+
+    async def _invoke(self, served: Served, event: Any, context: Context) -> Any:
+        handler, timeout = served.subscription.handler, served.subscription.timeout
+        if not handler.is_async:
+            return await self._invoke_in_thread(served, event, context)
+        if timeout is None:
+            return await handler.call_async(event, context)
+        async with asyncio.timeout(timeout):
+            return await handler.call_async(event, context)
+
+    async def _invoke_in_thread(self, served: Served, event: Any, context: Context) -> Any:
+        subscription, loop = served.subscription, self.loop
+        outcome: asyncio.Future[Any] = loop.create_future()
+        number = None if subscription.timeout is None else self._watch.begin(subscription.name, subscription.timeout)
+
+        def finish(error: BaseException | None, result: Any) -> None:
+            if outcome.done():
+                return
+            if error is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(result)
+
+        def run() -> None:
+            error: BaseException | None = None
+            result = None
+            try:
+                result = copied.run(subscription.handler.call, event, context)
+            except BaseException as raised:
+                # A future takes no StopIteration; a handler that raises one has failed all the same.
+                error = (
+                    RuntimeError("the handler raised StopIteration") if isinstance(raised, StopIteration) else raised
+                )
+            if number is not None:
+                self._watch.end(number)
+            try:
+                loop.call_soon_threadsafe(finish, error, result)
+            except RuntimeError:  # the loop was closed meanwhile: the message goes back with its connection
+                log.warning("%s: the handler ended after its event loop", subscription.name)
+
+        copied = copy_context()
+        self._workers.submit(run)
+        return await outcome
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    async def stop(self, grace: float) -> StopReport:
+        """Drain and close within ``grace`` + 1 seconds."""
+        until = time.monotonic() + grace
+        self.draining = True
+        if self._feeds or self._replies:
+            await self.link.stop_consuming(min(grace, 5.0))
+        for feed in self._feeds.values():
+            while feed.waiting:
+                self._dispatch.give_back(feed.waiting.popleft())
+        margin = min(FINISH_MARGIN, grace / 4)
+        mine = asyncio.current_task()  # stop() called by a handler must not wait for itself
+        running = {task for task in self._tasks if task is not mine}
+        if running:
+            await asyncio.wait(running, timeout=max(0.0, until - margin - time.monotonic()))
+            running = {task for task in running if not task.done()}
+        if running:
+            log.error(
+                "%d handlers did not end within the grace period; their messages go back to the broker",
+                len(running),
+            )
+            for task in running:
+                task.cancel()
+        if self.window.taken:
+            try:
+                async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                    await self.window.empty.wait()
+            except TimeoutError:
+                pass
+        await self.link.flush(max(0.0, until - time.monotonic()))
+        unknown = self.window.taken
+        await self.link.close(CLOSE_SECONDS)
+        self._lag.stop()
+        self._watch.close()
+        self._workers.close(0.0)
+        return StopReport(abandoned=len(running), unknown=unknown)

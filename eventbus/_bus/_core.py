@@ -1,0 +1,331 @@
+"""What both buses are made of: configuration, registered handlers, messages, health. No waiting, no threads."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from eventbus._codecs import Codec, Codecs
+from eventbus._errors import (
+    BusClosed,
+    ConfigurationError,
+    EventBusError,
+    NoResponder,
+    PublishError,
+    PublishUnknown,
+    RequestLost,
+    Unroutable,
+)
+from eventbus._events import is_event, spec_of
+from eventbus._inbound import Reader
+from eventbus._message import Message
+from eventbus._middleware import Middleware, MiddlewareStack
+from eventbus._outgoing import Encoder, PublishOptions
+from eventbus._plugins import transport_from
+from eventbus._registration import Registrar, Router, specs_for
+from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, PendingReplies
+from eventbus._settlement import Retry
+from eventbus._subscription import Options, Subscription, build
+from eventbus._supervisor import Phase
+from eventbus._topology import Exchange, Queue, Topology
+from eventbus.transport import ConsumerSpec, LinkSettings, LinkStatus, Transport
+
+log = logging.getLogger("eventbus")
+
+in_handler: contextvars.ContextVar[bool] = contextvars.ContextVar("eventbus_in_handler", default=False)
+"""Handlers may still publish while the bus drains; others may not."""
+
+REPLY_CONSUMER = "(replies)"
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a bus now.
+
+    ``status`` is ``ready``, ``connecting``, ``degraded`` (connected, a consumer is not running), ``blocked`` (the
+    broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives each
+    subscription's phase, ``errors`` the last error of those that are not ready.
+    """
+
+    status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]
+    connected: bool = False
+    blocked: str | None = None
+    error: str | None = None
+    consumers: Mapping[str, str] = {}
+    errors: Mapping[str, str] = {}
+    publishes_in_flight: int = 0
+    handlers_in_flight: int = 0
+    requests_in_flight: int = 0
+    reconnects: int = 0
+    unroutable: int = 0
+    replies_dropped: int = 0
+    settlements_dropped: int = 0
+
+
+class StopReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stop left behind: handlers that did not end, publishes without an outcome."""
+
+    abandoned: int = 0
+    unknown: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything ended in time."""
+        return not self.abandoned and not self.unknown
+
+
+class Served:
+    """A subscription with the reader of its messages."""
+
+    __slots__ = ("reader", "subscription")
+
+    def __init__(self, subscription: Subscription, codecs: Codecs) -> None:
+        self.subscription = subscription
+        self.reader = Reader(subscription, codecs)
+
+
+class BusCore(Registrar):
+    """Configuration and decisions of a bus; see :class:`eventbus.EventBus` for the parameters."""
+
+    _allow_async = False
+
+    def __init__(
+        self,
+        url: str | Transport,
+        *,
+        service: str | None = None,
+        middleware: Iterable[Middleware | str] = (),
+        codecs: Iterable[Codec] = (),
+        retry: Retry | None = None,
+        mandatory: bool = False,
+        timeout: float = 10.0,
+        window: int = 1000,
+        max_body: int = 16 * 1024 * 1024,
+        grace: float = 30.0,
+        reply: Literal["queue", "direct"] = "queue",
+        reply_addresses: Iterable[str] = (),
+    ) -> None:
+        if window < 1 or timeout <= 0 or grace < 0 or max_body < 1:
+            raise ConfigurationError("a bus wants window >= 1, timeout > 0, grace >= 0 and max_body >= 1")
+        if service is not None and (not service or len(service) > 100):
+            raise ConfigurationError("service is a name of 1 to 100 characters")
+        self.transport: Transport = transport_from(url) if isinstance(url, str) else url
+        if not isinstance(self.transport, Transport):
+            raise ConfigurationError(f"a bus is given a URL or a transport, not {type(url).__name__}")
+        if reply == "direct" and not self.transport.capabilities.direct_reply:
+            raise ConfigurationError('this transport has no direct reply-to; use reply="queue"')
+        self.service = service
+        self.timeout = timeout
+        self.grace = grace
+        self._settings = LinkSettings(service=service or "eventbus", max_body=max_body)
+        self._middleware = MiddlewareStack(middleware, allow_async=self._allow_async)
+        self._codecs = Codecs(codecs)
+        self._retry = retry or Retry()
+        self._mandatory = mandatory
+        self._window_size = window
+        self._reply_mode = reply
+        self._reply_addresses = (*REPLY_ADDRESSES, *reply_addresses)
+        self._encoder = Encoder(
+            codecs=self._codecs, source=self._settings.service, max_body=max_body, declare=self._declare
+        )
+        self._served: dict[str, Served] = {}
+        self._exchanges: dict[str, Exchange] = {}
+        self._reply_decoders: dict[tuple[str, Any], Callable[[bytes], Any]] = {}
+        self._unroutable_topics: set[str] = set()
+        self._unroutable = 0
+        self._status = LinkStatus(phase=Phase.IDLE)
+        self._setup()
+
+    def _setup(self) -> None:
+        """What a bus needs beyond its configuration, before anything runs."""
+
+    # -- registering ------------------------------------------------------------------------------------
+
+    def _register(self, options: Options, function: Callable[..., Any]) -> None:
+        specs = specs_for(options, function)
+        subscription = build(options, function, service=self.service, retry=self._retry, specs=specs)
+        if subscription.handler.needs_loop and not self._allow_async:
+            raise ConfigurationError(
+                f"handler {subscription.handler.name} is async (or has an async dependency); use AsyncEventBus for it"
+            )
+        if subscription.handler.needs_loop and not subscription.handler.is_async:
+            raise ConfigurationError(
+                f"handler {subscription.handler.name} is a plain function with an async dependency; make it async"
+            )
+        if subscription.name in self._served:
+            raise ConfigurationError(
+                f"two subscriptions are named {subscription.name!r} and would share one queue; give one name=..."
+            )
+        served = Served(subscription, self._codecs)
+        for exchange in subscription.exchanges:
+            self._note_exchange(exchange)
+        self._served[subscription.name] = served
+        self._subscribed(served)
+
+    def include(self, router: Router) -> None:
+        """Take in the handlers of a router."""
+        for registration in router.registrations:
+            self._register(registration.options, registration.function)
+
+    def _subscribed(self, served: Served) -> None:
+        """A subscription is new; a running bus begins to serve it."""
+
+    def _declare(self, exchange: Exchange) -> None:
+        if self._note_exchange(exchange):
+            self._declared(exchange)
+
+    def _note_exchange(self, exchange: Exchange) -> bool:
+        known = self._exchanges.get(exchange.name)
+        if known is not None and known != exchange:
+            raise ConfigurationError(
+                f"exchange {exchange.name!r} is declared twice, as {known.kind} (durable={known.durable}) and as "
+                f"{exchange.kind} (durable={exchange.durable})"
+            )
+        self._exchanges[exchange.name] = exchange
+        return known is None
+
+    def _declared(self, exchange: Exchange) -> None:
+        """An exchange is new; a running bus tells its link."""
+
+    def topology(self) -> Topology:
+        """The exchanges, queues and bindings that this bus needs, as a value."""
+        whole = Topology(exchanges=tuple(self._exchanges.values()))
+        for served in self._served.values():
+            whole = whole.merged(served.subscription.consumer().topology)
+        return whole
+
+    # -- publishing -------------------------------------------------------------------------------------
+
+    def _must_route(self, event: Any, options: PublishOptions) -> bool:
+        if options.mandatory is not None:
+            return options.mandatory
+        declared = self._encoder.mandatory(event)
+        return self._mandatory if declared is None else declared
+
+    def _note_unroutable(self, message: Message) -> None:
+        """Nobody listening is legitimate for an event; a silent loss is not: counted, and logged once a topic."""
+        self._unroutable += 1
+        if message.topic not in self._unroutable_topics and len(self._unroutable_topics) < 1000:
+            self._unroutable_topics.add(message.topic)
+            log.warning(
+                "no queue takes topic %r of exchange %r: nobody is subscribed (further ones are only counted)",
+                message.topic,
+                message.exchange,
+            )
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    def _reply_consumer(self) -> ConsumerSpec:
+        direct = self._reply_mode == "direct"
+        queue = Queue(
+            name=DIRECT_REPLY_TO if direct else "",
+            durable=False,
+            exclusive=True,
+            auto_delete=True,
+            type="classic",
+        )
+        # Replies are matched and handed on at once, so the limit only bounds what is on the way.
+        return ConsumerSpec(name=REPLY_CONSUMER, queue=queue, prefetch=1000, auto_ack=True, direct_reply=direct)
+
+    def _reply_type(self, request: Any, reply: Any) -> Any:
+        if reply is not None:
+            return reply
+        cls = type(request)
+        declared = spec_of(cls).reply if is_event(cls) else None
+        return Any if declared is None else declared
+
+    def _reply_decoder(self, content_type: str, reply: Any) -> Callable[[bytes], Any]:
+        key = (content_type, reply)
+        decode = self._reply_decoders.get(key)
+        if decode is None:
+            decode = self._codecs.get(content_type).decoder(reply)
+            if len(self._reply_decoders) < 1000:
+                self._reply_decoders[key] = decode
+        return decode
+
+    # -- state ------------------------------------------------------------------------------------------
+
+    def _health(
+        self,
+        status: LinkStatus,
+        *,
+        running: bool,
+        draining: bool,
+        handlers: int,
+        publishes: int,
+        pending: PendingReplies,
+    ) -> Health:
+        consumers = {n: c for n, c in status.consumers.items() if n != REPLY_CONSUMER}
+        waiting = [c for c in consumers.values() if c.phase is not Phase.READY]
+        name: Any = "ready"
+        if not running:
+            name = "stopped"
+        elif draining:
+            name = "draining"
+        elif status.phase is Phase.FAILED:
+            name = "failed"
+        elif status.phase is not Phase.READY:
+            name = "connecting"
+        elif status.blocked is not None:
+            name = "blocked"
+        elif waiting:
+            name = "degraded"
+        return Health(
+            status=name,
+            connected=status.phase is Phase.READY,
+            blocked=status.blocked,
+            error=None if status.error is None else one_line(status.error),
+            consumers={n: str(c.phase) for n, c in consumers.items()},
+            errors={n: one_line(c.error) for n, c in consumers.items() if c.error and c.phase is not Phase.READY},
+            publishes_in_flight=publishes,
+            handlers_in_flight=handlers,
+            requests_in_flight=len(pending),
+            reconnects=status.reconnects,
+            unroutable=self._unroutable,
+            replies_dropped=pending.unmatched,
+            settlements_dropped=status.stale_settlements,
+        )
+
+    def _note_status(self, status: LinkStatus) -> None:
+        before, self._status = self._status, status
+        self._middleware.link_changed(status)
+        if status.phase is not before.phase:
+            _log_phase(status)
+        for name, consumer in status.consumers.items():
+            known = before.consumers.get(name)
+            if consumer.phase is Phase.FAILED and (known is None or known.phase is not Phase.FAILED):
+                log.error("consumer %s cannot run: %s", name, one_line(consumer.error))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} service={self.service!r} transport={type(self.transport).__name__}>"
+
+
+def _log_phase(status: LinkStatus) -> None:
+    if status.phase is Phase.READY:
+        log.info("connected")
+    elif status.phase is Phase.WAITING:
+        log.warning("not connected, trying again: %s", one_line(status.error))
+    elif status.phase is Phase.FAILED:
+        log.error("not connected, and trying again will not help: %s", one_line(status.error))
+
+
+def one_line(error: BaseException | None) -> str:
+    """An error as one line of text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def closed_error() -> BusClosed:
+    """What publishing on a stopping bus raises."""
+    return BusClosed("the bus is stopping or has stopped, so nothing was sent")
+
+
+def request_error(error: PublishError) -> EventBusError:
+    """How a failed publish ends the request that it carried."""
+    if isinstance(error, Unroutable):
+        return NoResponder("nobody answers this request: no responder is connected")
+    if isinstance(error, PublishUnknown):
+        return RequestLost(f"the request may or may not have been sent: {error}")
+    return error

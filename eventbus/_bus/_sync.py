@@ -1,0 +1,320 @@
+"""The bus for threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, in_handler
+from eventbus._bus._receipts import Receipt
+from eventbus._bus._signals import run_until_signalled
+from eventbus._bus._sync_runtime import Runtime
+from eventbus._errors import (
+    EventBusError,
+    NotSent,
+    PublishError,
+    PublishManyError,
+    RequestTimeout,
+    Unroutable,
+)
+from eventbus._events import Request
+from eventbus._message import Message
+from eventbus._outgoing import PublishKeywords, options_from
+from eventbus._replies import read_reply
+from eventbus._supervisor import Phase
+from eventbus._topology import Exchange, Topology
+from eventbus.transport import LinkStatus
+
+R = TypeVar("R")
+
+_buses: weakref.WeakSet[EventBus] = weakref.WeakSet()
+
+
+class EventBus(BusCore):
+    """The bus for threads: publish events, subscribe handlers, ask and answer.
+
+    Constructing does no I/O; it connects on first use. Every method may be called from any thread. A forked
+    child opens its own connections.
+
+    :param url: ``amqp://``, ``amqps://``, ``memory://``..., or a transport object.
+    :param service: this program's name: the default group, CloudEvents source, and connection name.
+    :param middleware: objects, or names of installed ones.
+    :param codecs: codecs for further content types.
+    :param retry: default policy for handlers that fail.
+    :param mandatory: whether publishing an event that nobody is subscribed to raises Unroutable.
+    :param timeout: seconds until a publish or request has its outcome, unless the call says otherwise.
+    :param window: most publishes without an outcome; past it, publishing waits.
+    :param max_body: largest body in bytes, in both directions.
+    :param grace: seconds that ``stop`` gives to handlers and confirms.
+    :param reply: ``"queue"``: one exclusive reply queue; ``"direct"``: RabbitMQ's direct reply-to.
+    :param reply_addresses: prefixes of further addresses that responders may answer to.
+    :raises ConfigurationError: URL, installation or parameters do not fit.
+    """
+
+    def _setup(self) -> None:
+        self._after_fork()
+        _buses.add(self)
+
+    def _after_fork(self) -> None:
+        """Forget everything that belongs to threads and sockets: a forked child shares none of it."""
+        # Kept from being collected: a destructor might speak on the parent's sockets.
+        self._of_parent = getattr(self, "_runtime", None)
+        self._lock = threading.RLock()
+        self._runtime: Runtime | None = None
+        self._stopping: Runtime | None = None
+        self._stopped = False
+        self._on_failed: Callable[[], None] = lambda: None
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    def start(self, *, wait: bool = True, timeout: float = 30.0) -> None:
+        """Connect and serve the subscriptions. Idempotent.
+
+        With ``wait``, returns when connected and every subscription runs.
+
+        :raises ConnectionFailed: not ready after ``timeout`` seconds; the bus goes on trying until it is stopped.
+        :raises EventBusError: something that trying again does not mend, such as LoginRefused or TopologyMismatch.
+        """
+        with self._lock:
+            self._stopped = False
+            runtime = self._begin()
+            runtime.serve(self._served.values())
+        if wait:
+            runtime.link.wait_ready(timeout)
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Until connected and every subscription runs; raises as :meth:`start` does."""
+        self._running().link.wait_ready(timeout)
+
+    def stop(self, grace: float | None = None) -> StopReport:
+        """Drain, then close, within ``grace`` seconds (the bus's ``grace`` by default). Idempotent.
+
+        New publishes outside handlers end with BusClosed; consumers stop and unstarted deliveries go back;
+        running handlers may finish; confirms are awaited; then the connection closes, whatever the broker does.
+        """
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+            self._stopping = runtime
+            self._stopped = True
+        if runtime is None:
+            return StopReport()
+        return runtime.stop(self.grace if grace is None else grace)
+
+    def run(self) -> StopReport:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once. For the main thread.
+
+        Waits for the broker as long as it takes.
+
+        :raises EventBusError: something that trying again does not mend.
+        """
+        failed = threading.Event()
+        self._on_failed = failed.set
+        with self._lock:
+            self.start(wait=False)
+        report, hurried = run_until_signalled(failed, self.stop, self._stop_now)
+        if failed.is_set() and not hurried and self._status.error is not None:
+            raise self._status.error
+        return report
+
+    def _stop_now(self) -> StopReport:
+        runtime = self._stopping or self._runtime
+        return runtime.stop(0.0) if runtime is not None else StopReport()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _begin(self) -> Runtime:
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = Runtime(self, self._note_status)
+                self._runtime.link.declare(Topology(exchanges=tuple(self._exchanges.values())))
+                self._runtime.link.open()
+            return self._runtime
+
+    def _running(self) -> Runtime:
+        runtime = self._runtime
+        if runtime is not None:
+            return runtime
+        if self._stopped:
+            raise closed_error()
+        return self._begin()
+
+    def _subscribed(self, served: Served) -> None:
+        runtime = self._runtime
+        if runtime is not None and runtime.serving:
+            runtime.serve([served])
+
+    def _declared(self, exchange: Exchange) -> None:
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.link.declare(Topology(exchanges=(exchange,)))
+
+    def _note_status(self, status: LinkStatus) -> None:
+        super()._note_status(status)
+        if status.phase is Phase.FAILED:
+            self._on_failed()
+
+    def health(self) -> Health:
+        """State of the bus now; cheap, from any thread."""
+        runtime = self._runtime
+        if runtime is None:
+            return Health(status="stopped", unroutable=self._unroutable)
+        return self._health(
+            runtime.link.status(),
+            running=True,
+            draining=runtime.draining,
+            handlers=runtime.handlers,
+            publishes=runtime.unconfirmed,
+            pending=runtime.pending,
+        )
+
+    # -- publishing -------------------------------------------------------------------------------------
+
+    def publish(self, event: object, /, **options: Unpack[PublishKeywords]) -> None:
+        """Publish an event; returns once the broker has confirmed it.
+
+        A plain dict or list needs ``topic=``. See :class:`PublishKeywords` for the keywords.
+
+        :raises PublishError: exactly one of NotSent, Unroutable, Rejected, PublishUnknown, by the deadline.
+        """
+        self.submit(event, **options).wait()
+
+    def submit(self, event: object, /, **options: Unpack[PublishKeywords]) -> Receipt:
+        """Publish without waiting for the confirm; waits only while the window is full.
+
+        :raises NotSent: the event cannot be encoded, the window stayed full, or the bus is stopping.
+        """
+        runtime = self._running()
+        chosen = options_from(options)
+        deadline = time.monotonic() + (self.timeout if chosen.timeout is None else chosen.timeout)
+        message = self._middleware.outgoing(self._encoder.message(event, chosen))
+        receipt = Receipt(message, deadline)
+        self._send(runtime, message, deadline, receipt._set, mandatory=self._must_route(event, chosen))
+        return receipt
+
+    def _send(
+        self,
+        runtime: Runtime,
+        message: Message,
+        deadline: float,
+        done: Callable[[PublishError | None], None],
+        *,
+        mandatory: bool,
+    ) -> None:
+        if runtime.draining and not in_handler.get():
+            raise closed_error()
+        runtime.enter_window(deadline)
+        began = time.monotonic()
+
+        def outcome(error: PublishError | None) -> None:
+            runtime.leave_window()
+            if error is not None and type(error) is Unroutable and not mandatory:
+                self._note_unroutable(message)
+                error = None
+            if self._middleware.watches_publishes:
+                self._middleware.published(message, error, time.monotonic() - began)
+            done(error)
+
+        runtime.link.publish(message, deadline=deadline, done=outcome)
+
+    def publish_many(self, events: Iterable[object], /, **options: Unpack[PublishKeywords]) -> int:
+        """Publish all, pipelined within the window; returns how many were confirmed.
+
+        The iterable is read as the window allows, so it may be endless memory-wise.
+
+        :raises PublishManyError: some failed; its ``failures`` say which and how. The others are confirmed.
+        """
+        waiting: deque[tuple[int, object, Receipt]] = deque()
+        failures: list[tuple[int, object, PublishError]] = []
+        confirmed = 0
+
+        def settle() -> int:
+            position, event, receipt = waiting.popleft()
+            error = receipt.error()
+            if error is None:
+                return 1
+            failures.append((position, event, error))
+            return 0
+
+        for position, event in enumerate(events):
+            try:
+                waiting.append((position, event, self.submit(event, **options)))
+            except NotSent as error:
+                failures.append((position, event, error))
+            while waiting and (len(waiting) >= self._window_size or waiting[0][2].done()):
+                confirmed += settle()
+        while waiting:
+            confirmed += settle()
+        if failures:
+            failures.sort(key=lambda failure: failure[0])
+            raise PublishManyError(confirmed, failures)
+        return confirmed
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    @overload
+    def request(
+        self, request: Request[R], /, *, timeout: float | None = None, **options: Unpack[PublishKeywords]
+    ) -> R: ...
+    @overload
+    def request(self, request: object, /, *, reply: type[R], **options: Unpack[PublishKeywords]) -> R: ...
+    @overload
+    def request(self, request: object, /, **options: Unpack[PublishKeywords]) -> Any: ...
+    def request(self, request: Any, /, *, reply: Any = None, **options: Any) -> Any:
+        """Ask, and return the answer. Its type is that of ``Request[...]``, of ``@event(reply=...)`` or ``reply``.
+
+        :raises NoResponder: nobody answers this request (at once). :raises RequestTimeout: no answer in time.
+        :raises RemoteError: the responder failed. :raises RequestLost: the connection went meanwhile.
+        :raises PublishError: the request could not be sent. :raises DecodingError: the answer does not fit.
+        """
+        reply = self._reply_type(request, reply)
+        with self._running().ask(self, request, options_from(options)) as replies:
+            for message in replies:
+                return read_reply(message, self._reply_decoder(message.content_type, reply))
+        raise RequestTimeout(f"no reply to {type(request).__name__} in time; the responder may have run")
+
+    def request_many(
+        self,
+        request: object,
+        /,
+        *,
+        reply: Any = None,
+        count: int | None = None,
+        **options: Unpack[PublishKeywords],
+    ) -> list[Any]:
+        """Ask all responders (every group, and every instance of a broadcast one) and gather what comes.
+
+        Returns the answers until ``timeout``, or until there are ``count``; a responder that failed stands in the
+        list as a RemoteError. Raises as :meth:`request` does, except RequestTimeout.
+        """
+        reply = self._reply_type(request, reply)
+        answers: list[Any] = []
+        with self._running().ask(self, request, options_from(options)) as replies:
+            for message in replies:
+                try:
+                    answers.append(read_reply(message, self._reply_decoder(message.content_type, reply)))
+                except EventBusError as error:
+                    answers.append(error)
+                if len(answers) == count:
+                    break
+        return answers
+
+
+def _forget_in_child() -> None:
+    for bus in list(_buses):
+        bus._after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

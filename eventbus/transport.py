@@ -1,0 +1,215 @@
+"""The contract for transport authors: what a transport gives, what the bus asks, in which thread.
+
+A *transport* is a value made from a URL; it does no I/O. It makes *links*: one live attachment of one
+bus to the broker, for threads (:class:`SyncLink`) or for one event loop (:class:`AsyncLink`). The two
+have the same methods; only those that wait differ by ``async``.
+
+Rules for a link:
+
+* **Desired state.** ``declare`` and ``consume`` say what shall exist. The link makes it so whenever it is
+  connected, and again after every reconnect; one entity that fails never stops the others.
+* **One outcome.** ``publish`` calls ``done`` exactly once, with ``None`` (confirmed) or a PublishError, at
+  the latest shortly after ``deadline`` (``time.monotonic()`` seconds). Unroutable messages are an error here; the
+  bus decides whether its caller hears of it. Messages published by one thread keep their order.
+* **Callbacks are quick** and run on the link's own thread (sync) or loop (async); ``done`` may also run in
+  the caller. A sync link never runs user code: the bus hands deliveries to its workers.
+* **Settle once.** ``settle`` may be called from any thread (sync). A settlement of a lost connection is
+  dropped and counted. ``RetryIn`` and ``DeadLetter`` put the copy in its place before the original is acked.
+* **Closing is bounded.** ``close(timeout)`` returns in ``timeout`` seconds in every state of the broker, calls
+  every open ``done``, and leaves no thread, task or socket behind. It is idempotent.
+
+The suite in :mod:`eventbus.testing` checks these rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, Self, runtime_checkable
+
+import msgspec
+
+from eventbus._errors import PublishError
+from eventbus._message import HeaderValue, Incoming, Message
+from eventbus._settlement import (
+    Ack,
+    DeadLetter,
+    Requeue,
+    RetryIn,
+    Settlement,
+    dead_letter_copy,
+    restore_origin,
+    retry_copy,
+)
+from eventbus._supervisor import Phase
+from eventbus._topology import Binding, Exchange, Queue, Topology
+
+__all__ = [
+    "Ack",
+    "AsyncLink",
+    "Binding",
+    "Capabilities",
+    "ConsumerListener",
+    "ConsumerSpec",
+    "ConsumerStatus",
+    "DeadLetter",
+    "Exchange",
+    "HeaderValue",
+    "Incoming",
+    "LinkSettings",
+    "LinkStatus",
+    "Message",
+    "Phase",
+    "Queue",
+    "Requeue",
+    "RetryIn",
+    "Settlement",
+    "SyncLink",
+    "Topology",
+    "Transport",
+    "dead_letter_copy",
+    "restore_origin",
+    "retry_copy",
+]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transport promises beyond the contract."""
+
+    durable: bool
+    """Confirmed messages survive a restart of the broker."""
+    processes: bool
+    """Buses of several processes reach each other."""
+    direct_reply: bool = False
+    """Has RabbitMQ's direct reply-to pseudo-queue."""
+    counts_crashes: bool = False
+    """``attempt`` includes arrivals whose consumer died before it settled."""
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bus tells a link. ``max_body`` bounds bodies in both directions, in bytes."""
+
+    service: str
+    max_body: int = 16 * 1024 * 1024
+
+
+class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer that shall run: its queue, what must exist for it, and its limits.
+
+    ``name`` is unique on the bus. ``queue.name == ""`` is a server-named exclusive queue; bindings with
+    ``queue == ""`` belong to it. ``prefetch`` is the most unsettled deliveries; ``auto_ack`` lets the
+    broker forget at delivery. ``direct_reply`` consumes the broker's direct reply-to instead of a queue.
+    """
+
+    name: str
+    queue: Queue
+    topology: Topology = Topology()
+    prefetch: int = 20
+    auto_ack: bool = False
+    direct_reply: bool = False
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State of one consumer: ``phase`` READY means that the broker has confirmed it."""
+
+    phase: Phase
+    queue: str = ""
+    error: Exception | None = None
+
+
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a link now. ``blocked`` is the broker's reason while it takes no publishes."""
+
+    phase: Phase
+    error: Exception | None = None
+    blocked: str | None = None
+    consumers: Mapping[str, ConsumerStatus] = {}
+    unconfirmed: int = 0
+    reconnects: int = 0
+    stale_settlements: int = 0
+
+
+class ConsumerListener(Protocol):
+    """Where a link reports for one consumer. All are quick and never raise."""
+
+    def delivered(self, incoming: Incoming, /) -> None:
+        """A message has arrived."""
+
+    def started(self, queue: str, /) -> None:
+        """The broker has confirmed the consumer on ``queue`` (the name that it gave, if server-named)."""
+
+    def stopped(self, error: Exception | None, /) -> None:
+        """The consumer is gone; the link starts it again by itself unless it was cancelled or is terminal."""
+
+
+class _Link(Protocol):
+    def open(self) -> None:
+        """Begin to connect, without waiting. Idempotent."""
+
+    def declare(self, topology: Topology) -> None:
+        """Add exchanges and bindings that publishing needs."""
+
+    def publish(self, message: Message, *, deadline: float, done: Callable[[PublishError | None], None]) -> None:
+        """Send one message; ``done`` gets its outcome. Never raises for the message's or the broker's sake."""
+
+    def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
+        """Keep this consumer running from now on."""
+
+    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
+        """Tell the broker what became of a delivery."""
+
+    def status(self) -> LinkStatus:
+        """A snapshot, from any thread."""
+
+
+class SyncLink(_Link, Protocol):
+    """A link for threads: every method may be called from any thread."""
+
+    def wait_ready(self, timeout: float) -> None:
+        """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
+
+    def stop_consuming(self, timeout: float) -> None:
+        """Cancel all consumers; when it returns no further delivery comes. Open ones can still be settled."""
+
+    def flush(self, timeout: float) -> bool:
+        """Until the settlements given so far are written and their copies confirmed; False at the timeout."""
+
+    def close(self, timeout: float) -> None:
+        """Close within ``timeout`` seconds, whatever the broker does."""
+
+
+class AsyncLink(_Link, Protocol):
+    """A link for one event loop: every method is called on that loop."""
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
+
+    async def stop_consuming(self, timeout: float) -> None:
+        """Cancel all consumers; when it returns no further delivery comes. Open ones can still be settled."""
+
+    async def flush(self, timeout: float) -> bool:
+        """Until the settlements given so far are written and their copies confirmed; False at the timeout."""
+
+    async def close(self, timeout: float) -> None:
+        """Close within ``timeout`` seconds, whatever the broker does."""
+
+
+StatusListener = Callable[[LinkStatus], None]
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Adapter to one kind of broker. Found by URL scheme under the entry-point group ``eventbus.transports``."""
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The transport that ``url`` describes; ConfigurationError says what is wrong with it, without secrets."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it promises."""
+
+    def sync_link(self, settings: LinkSettings, on_status: StatusListener) -> SyncLink:
+        """A new link for a bus of threads; ``on_status`` is called at every change of state."""
+
+    def async_link(self, settings: LinkSettings, on_status: StatusListener) -> AsyncLink:
+        """A new link for a bus of the running event loop."""
