@@ -1,0 +1,27 @@
+"""Importing eventbus stays light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROBE = """
+import sys, time
+began = time.perf_counter()
+import eventbus
+took = time.perf_counter() - began
+import json
+print(json.dumps([took, sorted(sys.modules)]))
+"""
+
+
+def test_importing_takes_under_120_ms_and_brings_in_no_driver() -> None:
+    runs = []
+    for _ in range(5):  # the machine may be busy: what counts is what the import costs by itself
+        out = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+        took, modules = json.loads(out.stdout)
+        runs.append(took)
+        heavy = {"pika", "aio_pika", "aiormq", "cryptography", "pydantic", "attr", "asyncio", "pytest"} & set(modules)
+        assert not heavy
+    assert min(runs) < 0.120
