@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from eventbus._errors import ConfigurationError, UnknownTransport
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 TRANSPORTS = "eventbus.transports"
 MIDDLEWARE = "eventbus.middleware"
@@ -31,6 +33,8 @@ def load(group: str, name: str, error: type[ConfigurationError] = ConfigurationE
     :raises ConfigurationError: (or ``error``) nothing installed has this name, with what is installed and
         what to install; or two distributions have it; or its import fails.
     """
+    from importlib.metadata import entry_points  # costs 20 ms, which a bus with a transport object never pays
+
     found = _distinct(entry_points(group=group, name=name))
     what = group.rpartition(".")[2].removesuffix("s")
     if not found:

@@ -42,10 +42,9 @@ class Registrar:
     def _register(self, options: Options, function: Callable[..., Any]) -> None:
         raise NotImplementedError
 
+    # A class is a callable too, so the first overload overlaps the bare one; it stands first, so it wins.
     @overload
-    def subscribe(self, handler: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
-    @overload
-    def subscribe(
+    def subscribe(  # type: ignore[overload-overlap]
         self,
         event: type[E],
         /,
@@ -75,6 +74,8 @@ class Registrar:
     def subscribe(
         self, event1: type[E1], event2: type[E2], event3: type[E3], /, **options: Any
     ) -> Callable[[Callable[Concatenate[E1 | E2 | E3, P], R]], Callable[Concatenate[E1 | E2 | E3, P], R]]: ...
+    @overload
+    def subscribe(self, handler: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
     @overload
     def subscribe(self, /, *events: type[Any], **options: Any) -> Callable[[Function], Function]: ...
     def subscribe(self, /, *events: Any, **options: Any) -> Any:
@@ -108,9 +109,7 @@ class Registrar:
         return self._decorate(events, options, responder=False)
 
     @overload
-    def respond(self, handler: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
-    @overload
-    def respond(
+    def respond(  # type: ignore[overload-overlap]
         self,
         request: type[E],
         /,
@@ -125,6 +124,8 @@ class Registrar:
         prefetch: int | None = None,
         timeout: float | None = None,
     ) -> Callable[[Callable[Concatenate[E, P], R]], Callable[Concatenate[E, P], R]]: ...
+    @overload
+    def respond(self, handler: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
     def respond(self, /, *requests: Any, **options: Any) -> Any:
         """Answer requests: ``@bus.respond(QuoteRequested)``; what the handler returns is the reply.
 

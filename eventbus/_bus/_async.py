@@ -275,13 +275,13 @@ class AsyncEventBus(BusCore):
 
     @overload
     async def request(
-        self, request: Request[R], /, *, timeout: float | None = None, **options: Unpack[PublishKeywords]
+        self, request: Request[R], /, **options: Unpack[PublishKeywords]
     ) -> R: ...
     @overload
     async def request(self, request: object, /, *, reply: type[R], **options: Unpack[PublishKeywords]) -> R: ...
     @overload
     async def request(self, request: object, /, **options: Unpack[PublishKeywords]) -> Any: ...
-    async def request(self, request: Any, /, *, reply: Any = None, **options: Any) -> Any:
+    async def request(self, request: Any, /, *, reply: Any = None, **options: Unpack[PublishKeywords]) -> Any:
         """Ask, and return the answer. Its type is that of ``Request[...]``, of ``@event(reply=...)`` or ``reply``.
 
         :raises NoResponder: nobody answers this request (at once). :raises RequestTimeout: no answer in time.
@@ -289,7 +289,7 @@ class AsyncEventBus(BusCore):
         :raises PublishError: the request could not be sent. :raises DecodingError: the answer does not fit.
         """
         reply = self._reply_type(request, reply)
-        async with self._running().ask(self, request, options_from(options)) as replies:  # type: ignore[arg-type]
+        async with self._running().ask(self, request, options_from(options)) as replies:
             async for message in replies:
                 return read_reply(message, self._reply_decoder(message.content_type, reply))
         raise RequestTimeout(f"no reply to {type(request).__name__} in time; the responder may have run")

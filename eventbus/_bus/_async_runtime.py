@@ -32,6 +32,7 @@ log = logging.getLogger("eventbus")
 
 CLOSE_SECONDS = 1.0
 FINISH_MARGIN = 2.0
+CANCEL_SECONDS = 0.5
 
 
 class Replies:
@@ -360,6 +361,7 @@ class AsyncRuntime:
             )
             for task in running:
                 task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_SECONDS)
         if self.window.taken:
             try:
                 async with asyncio.timeout(max(0.0, until - time.monotonic())):

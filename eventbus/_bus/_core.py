@@ -46,8 +46,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """State of a bus now.
 
     ``status`` is ``ready``, ``connecting``, ``degraded`` (connected, a consumer is not running), ``blocked`` (the
-    broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives each
-    subscription's phase, ``errors`` the last error of those that are not ready.
+    broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives
+    each subscription's phase, ``errors`` the last error of those that are not ready.
     """
 
     status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]

@@ -63,6 +63,8 @@ class Dispatch:
             self._report(delivery, error)
         elif delivery.subscription.settle == "manual":
             return
+        if delivery.subscription.settle == "receipt":
+            error = None  # at most once: the broker has forgotten the message, so a failure is only reported
         self.settle(delivery, conclude(delivery.subscription, delivery.incoming, error))
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:

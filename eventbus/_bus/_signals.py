@@ -16,31 +16,27 @@ class Hurry(BaseException):
     """A second signal came while stopping."""
 
 
-def run_until_signalled(stop: threading.Event, drain: Callable[[], T], now: Callable[[], T]) -> tuple[T, bool]:
-    """Wait for ``stop`` or a signal, then ``drain()``; on a second signal break that off and call ``now()``.
+def run_until_signalled(wake: threading.Event, drain: Callable[[], T], now: Callable[[], T]) -> tuple[T, bool]:
+    """Wait for ``wake`` or a signal, then ``drain()``; on a second signal break that off and call ``now()``.
 
-    Gives back the result, and whether it was hurried. Outside the main thread no signal is seen: ``stop`` ends it.
+    Gives back the result, and whether it was a signal. Outside the main thread only ``wake`` ends it.
     """
-    stopping = False
+    signalled = False
 
     def on_signal(number: int, frame: Any) -> None:
-        nonlocal stopping
-        if stopping:
+        nonlocal signalled
+        if signalled:
             raise Hurry
-        stopping = True
+        signalled = True
         wake.set()
 
-    # Its own event, not ``stop``: setting ``stop`` would claim a failure.
-    wake = threading.Event()
     previous: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
-        while not wake.is_set() and not stop.wait(0.1 if previous else 0.5):
-            pass
-        stopping = True
+        wake.wait()
         try:
-            return drain(), False
+            return drain(), signalled
         except Hurry:
             return now(), True
     finally:

@@ -113,12 +113,11 @@ class EventBus(BusCore):
 
         :raises EventBusError: something that trying again does not mend.
         """
-        failed = threading.Event()
-        self._on_failed = failed.set
-        with self._lock:
-            self.start(wait=False)
-        report, hurried = run_until_signalled(failed, self.stop, self._stop_now)
-        if failed.is_set() and not hurried and self._status.error is not None:
+        wake = threading.Event()
+        self._on_failed = wake.set
+        self.start(wait=False)
+        report, signalled = run_until_signalled(wake, self.stop, self._stop_now)
+        if not signalled and self._status.error is not None:
             raise self._status.error
         return report
 
@@ -266,13 +265,13 @@ class EventBus(BusCore):
 
     @overload
     def request(
-        self, request: Request[R], /, *, timeout: float | None = None, **options: Unpack[PublishKeywords]
+        self, request: Request[R], /, **options: Unpack[PublishKeywords]
     ) -> R: ...
     @overload
     def request(self, request: object, /, *, reply: type[R], **options: Unpack[PublishKeywords]) -> R: ...
     @overload
     def request(self, request: object, /, **options: Unpack[PublishKeywords]) -> Any: ...
-    def request(self, request: Any, /, *, reply: Any = None, **options: Any) -> Any:
+    def request(self, request: Any, /, *, reply: Any = None, **options: Unpack[PublishKeywords]) -> Any:
         """Ask, and return the answer. Its type is that of ``Request[...]``, of ``@event(reply=...)`` or ``reply``.
 
         :raises NoResponder: nobody answers this request (at once). :raises RequestTimeout: no answer in time.
