@@ -1,0 +1,55 @@
+# A fresh machine needs Python 3.11 or newer, make, and root or Docker (for RabbitMQ). Start with: make demo
+
+BROKER ?= memory
+PY := .venv/bin/python
+DISTRIBUTIONS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard transports/*/pyproject.toml plugins/*/pyproject.toml)))
+PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format bench broker lock clean
+.NOTPARALLEL:
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) $(if $(filter rabbitmq,$(BROKER)),broker)  ## Run the demo (BROKER=memory or BROKER=rabbitmq)
+	$(PY) -m examples.customers.demo --broker $(BROKER)
+
+test: lint types broker  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ
+	$(PY) -m pytest
+
+lint: $(READY)  ## Check style and the import rules
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/lint-imports
+
+types: $(READY)  ## Check types, ours and those that a user sees
+	.venv/bin/mypy
+	.venv/bin/basedpyright tests/typing
+
+format: $(READY)  ## Rewrite the code in our style
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: $(READY) broker  ## Measure throughput and latency (a quick run)
+	$(PY) -m benchmarks --quick
+
+broker:  ## Make sure that a RabbitMQ can be started, installing it if need be
+	@tools/bootstrap.sh broker
+
+lock: .boot/.ready  ## Choose the newest allowed third-party versions: writes constraints.txt
+	tools/bootstrap.sh lock $(DISTRIBUTIONS)
+
+clean:  ## Remove everything that make made
+	rm -rf .venv .boot .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(foreach folder,$(DISTRIBUTIONS),$(folder)/dist $(folder)/build)
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): $(PROJECTS) constraints.txt tools/bootstrap.sh | .boot/.ready
+	@tools/bootstrap.sh install $(DISTRIBUTIONS)
+	@touch $@
+
+.boot/.ready:
+	@tools/bootstrap.sh boot
+	@touch $@
