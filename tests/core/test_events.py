@@ -129,7 +129,14 @@ def test_a_handler_subscribed_to_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"concurrency": 0}, {"prefetch": 0}, {"prefetch": 70000}, {"timeout": 0}, {"broadcast": True, "group": "g"}, {"settle": "never"}],
+    [
+        {"concurrency": 0},
+        {"prefetch": 0},
+        {"prefetch": 70000},
+        {"timeout": 0},
+        {"broadcast": True, "group": "g"},
+        {"settle": "never"},
+    ],
 )
 def test_limits_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
@@ -141,9 +148,7 @@ def test_prefetch_follows_concurrency() -> None:
 
 
 def test_a_header_match_binds_with_its_arguments() -> None:
-    subscription = build_for(
-        lambda e: None, events=(CustomerLeft,), exchange="h", headers={"tenant": "x"}, match="any"
-    )
+    subscription = build_for(lambda e: None, events=(CustomerLeft,), exchange="h", headers={"tenant": "x"}, match="any")
     assert subscription.exchanges == (Exchange(name="h", kind="headers"),)
     assert subscription.bindings[0].arguments == {"tenant": "x", "x-match": "any"}
 
@@ -154,7 +159,7 @@ def test_a_wildcard_cannot_be_bound_to_a_direct_exchange() -> None:
 
 
 def test_an_unknown_option_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="unknown option colour.*concurrency"):
+    with pytest.raises(ConfigurationError, match=r"unknown option colour.*concurrency"):
         Router().subscribe(CustomerLeft, colour="red")  # type: ignore[call-overload]
 
 

@@ -117,7 +117,7 @@ def test_async_handlers_take_async_and_plain_dependencies() -> None:
 def test_a_parameter_that_nothing_provides_is_refused_with_advice() -> None:
     def handle(event: int, delivery: Delivery, mailer: str) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="nothing provides parameter 'mailer'.*Depends"):
+    with pytest.raises(ConfigurationError, match=r"nothing provides parameter 'mailer'.*Depends"):
         Handler(handle)
 
 

@@ -24,9 +24,7 @@ def test_importing_takes_under_120_ms_and_brings_in_no_driver(tmp_path: Path) ->
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
     runs = []
     for _ in range(7):  # the machine may be busy: what counts is what the import costs by itself
-        out = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=environment
-        )
+        out = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=environment)
         took, modules = json.loads(out.stdout)
         runs.append(took)
         heavy = {"pika", "aio_pika", "aiormq", "cryptography", "pydantic", "attr", "asyncio", "pytest"} & set(modules)

@@ -313,9 +313,7 @@ jitters = st.floats(0, 1, exclude_max=True)
 ends = st.builds(Failed, tokens, st.just(BOOM), kinds, jitters)
 lost = st.builds(Lost, tokens, st.just(BOOM), kinds, jitters)
 plain: st.SearchStrategy[Event] = st.sampled_from([Start(), Retry(), Closed(), Stop()])
-any_event: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Opened, tokens), ends, lost, st.builds(Tick, jitters), plain
-)
+any_event: st.SearchStrategy[Event] = st.one_of(st.builds(Opened, tokens), ends, lost, st.builds(Tick, jitters), plain)
 unhurried = settings(deadline=None)  # simulated hours take a while on a busy machine
 policies = st.sampled_from([POLICY, SELF_HEALING, Policy(refusals=1, attempt_timeout=2.5)])
 

@@ -104,9 +104,7 @@ def test_a_value_of_an_allowed_type_becomes_a_word(hint: object, value: object, 
     "hint", [float, bytes, list[str], dict[str, str], tuple[int, ...], Address, datetime, Rights, object, Any]
 )
 def test_a_field_whose_type_cannot_be_a_word_is_refused_when_the_class_is_declared(hint: object) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^Registered: .*field 'field' is .* cannot be a topic word"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^Registered: .*field 'field' is .* cannot be a topic word"):
         TopicTemplate.parse("a.{field}", {"field": hint}, "Registered")
 
 
@@ -126,9 +124,7 @@ def test_an_enum_or_literal_with_a_member_that_is_no_word_is_refused(hint: objec
 
 
 def test_an_unknown_field_is_refused_with_the_names_of_those_that_exist() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^Registered: .*no field 'contry'; the fields are: country, id"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^Registered: .*no field 'contry'; the fields are: country, id"):
         TopicTemplate.parse("a.{contry}", {"id": UUID, "country": str}, "Registered")
 
 
@@ -149,9 +145,7 @@ def test_an_unknown_field_is_refused_with_the_names_of_those_that_exist() -> Non
         ("é" * 127 + "a{id}", "256 bytes"),
     ],
 )
-def test_a_template_that_makes_no_topic_is_refused_when_the_class_is_declared(
-    text: str, problem: str
-) -> None:
+def test_a_template_that_makes_no_topic_is_refused_when_the_class_is_declared(text: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem) as refused:
         TopicTemplate.parse(text, {"id": int}, "Registered")
     assert str(refused.value).startswith("Registered: ")
@@ -202,9 +196,7 @@ def test_a_dotted_field_is_checked_when_the_class_is_declared(hint: object, path
         (5, "a value of type int is not of the field's type"),
     ],
 )
-def test_a_value_that_is_no_word_is_an_encoding_error_with_class_and_field(
-    value: object, problem: str
-) -> None:
+def test_a_value_that_is_no_word_is_an_encoding_error_with_class_and_field(value: object, problem: str) -> None:
     with pytest.raises(EncodingError, match=r"^Registered\.field cannot be a topic word: " + problem):
         topic_of("a.{field}", {"field": str}, field=value)
 

@@ -19,7 +19,7 @@ KEY_LINES = (
     "pricing    asked for 3 x tea: answered 13.50 EUR",
     "users      asked for 3 x tea: 13.50 EUR",
     "support    given up because the body could not be decoded",
-    "   1 dead letters",
+    "   dead letters                 1",
     "Everything adds up.",
 )
 
