@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 import urllib.request
@@ -12,18 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from eventbus_memory import MemoryTransport
 from eventbus_prometheus import Endpoint, PrometheusMiddleware, serve
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from eventbus import (
     AsyncEventBus,
-    ConfigurationError,
     Delivery,
     EventBus,
+    PublishError,
     Reject,
     Retry,
-    Unroutable,
     event,
 )
 
@@ -181,11 +180,36 @@ def test_a_handler_at_work_is_in_flight(numbers: Numbers, url: str) -> None:
     assert (during, numbers.scrape().value("eventbus_handlers_in_flight", **WELCOME)) == (1, 0)
 
 
-def test_outcomes_are_labels_of_what_was_sent(numbers: Numbers, url: str) -> None:
-    with EventBus(url, service="signup", middleware=[numbers.middleware]) as bus, pytest.raises(Unroutable):
-        bus.publish(Registered(name="Ada"), mandatory=True)
-    assert numbers.scrape().value(SENT, outcome="unroutable", **TYPE) == 1
-    assert numbers.scrape().value("eventbus_confirm_latency_seconds_count", **TYPE) is None
+@pytest.mark.parametrize("outcome", ["not_sent", "unroutable", "rejected", "unknown"])
+def test_every_outcome_of_a_publish_is_a_label(outcome: str, numbers: Numbers) -> None:
+    transport = MemoryTransport()
+    faults = transport.faults
+    {
+        "not_sent": faults.refuse,
+        "unroutable": faults.unroutable,
+        "rejected": faults.nack,
+        "unknown": faults.never_confirm,
+    }[outcome]()
+    bus = EventBus(transport, service="signup", middleware=[numbers.middleware], timeout=0.2, mandatory=True)
+    with bus, pytest.raises(PublishError):
+        bus.publish(Registered(name="Ada"))
+    scrape = numbers.scrape()
+    assert scrape.value(SENT, outcome=outcome, **TYPE) == 1
+    assert scrape.value("messaging_client_operation_duration_seconds_count", outcome=outcome) == 1
+    assert scrape.value("eventbus_confirm_latency_seconds_count", **TYPE) is None
+
+
+def test_reconnects_of_several_buses_add_up(numbers: Numbers) -> None:
+    transport = MemoryTransport()
+    one = EventBus(transport, service="one", middleware=[numbers.middleware])
+    two = EventBus(transport, service="two", middleware=[numbers.middleware])
+    two.subscribe(Registered)(lambda event: None)
+    with one, two:
+        transport.faults.disconnect()
+        assert numbers.becomes(2, "eventbus_reconnects_total")
+        assert numbers.becomes(2, "eventbus_connection_up")
+        assert numbers.becomes(1, "eventbus_consumer_up", subscription="two.customers.registered")
+        assert len(numbers.scrape().labels("bus")) == 2
 
 
 def test_invented_types_of_strangers_count_as_other(numbers: Numbers, url: str) -> None:
@@ -269,44 +293,3 @@ def test_it_is_found_by_its_name_and_uses_the_default_registry(url: str) -> None
     with EventBus(url, service="signup", middleware=["prometheus"]) as bus:
         bus.publish(Registered(name="Ada"))
     assert sent() == before + 1
-
-
-def test_with_a_port_it_serves_metrics_once_a_bus_connects(url: str) -> None:
-    middleware = PrometheusMiddleware(registry=CollectorRegistry(), port=0)
-    bus = EventBus(url, service="signup", middleware=[middleware])
-    assert middleware.endpoint is None  # building does no I/O
-    with bus:
-        bus.publish(Registered(name="Ada"))
-        assert middleware.endpoint is not None
-        endpoint = middleware.endpoint
-        assert Scrape(endpoint.url).value(SENT, **TYPE) == 1
-    middleware.close()
-    middleware.close()
-    assert endpoint.closed
-    with pytest.raises(OSError, match="refused"):
-        Scrape(endpoint.url)
-
-
-def test_the_port_may_come_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVENTBUS_PROMETHEUS_PORT", "0")
-    registry = CollectorRegistry()
-    both = [PrometheusMiddleware(registry=registry) for _ in range(2)]
-    with EventBus(url, middleware=both[:1]), EventBus(url, middleware=both[1:]):
-        endpoints = [middleware.endpoint for middleware in both]
-        assert endpoints[0] is not None
-        assert endpoints[0] is endpoints[1]  # one port, one endpoint, however many buses name it
-    both[0].close()
-
-
-@pytest.mark.parametrize("text", ["metrics", "-1", "70000"])
-def test_an_impossible_port_in_the_environment_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVENTBUS_PROMETHEUS_PORT", text)
-    with pytest.raises(ConfigurationError, match="EVENTBUS_PROMETHEUS_PORT"):
-        PrometheusMiddleware(registry=CollectorRegistry())
-
-
-def test_a_taken_port_is_logged_and_stops_nothing(numbers: Numbers, url: str, caplog: pytest.LogCaptureFixture) -> None:
-    middleware = PrometheusMiddleware(registry=CollectorRegistry(), port=numbers.endpoint.port)
-    with caplog.at_level(logging.ERROR), EventBus(url, service="signup", middleware=[middleware]) as bus:
-        bus.publish(Registered(name="Ada"))
-    assert len([r for r in caplog.records if r.exc_info and isinstance(r.exc_info[1], OSError)]) == 1

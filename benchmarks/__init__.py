@@ -1,0 +1,1 @@
+"""Measurements of eventbus itself: ``python -m benchmarks --help``."""

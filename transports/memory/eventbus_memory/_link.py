@@ -1,0 +1,123 @@
+"""What sync and async links share: the methods of the contract that do not wait."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import msgspec
+
+from eventbus._errors import (
+    BusClosed,
+    ConfigurationError,
+    MessageTooLarge,
+    NotSent,
+    PublishError,
+    PublishUnknown,
+    Rejected,
+    Unroutable,
+)
+from eventbus._routing import validate_topic
+from eventbus.transport import ConsumerListener, ConsumerSpec, Incoming, Message, Phase, Settlement, Topology
+
+from ._core import DIRECT_REPLY_TO, Core
+from ._state import Consuming, Done, LinkState
+
+
+class BaseLink(LinkState):
+    """A link without its way of waiting. Its state is guarded by the broker's lock.
+
+    All that waits is in the broker, so nothing here takes time: opening is ready at once, a publish has its
+    outcome when the method returns, and settlements are carried out when given.
+    """
+
+    def open(self) -> None:
+        """Connect; a memory broker is there at once."""
+        if self._phase is not Phase.IDLE:
+            return
+        self._broker.attach(self)
+        with self._broker.step() as core:
+            self._begin(core)
+
+    def declare(self, topology: Topology) -> None:
+        """Add exchanges and bindings that publishing needs."""
+        with self._broker.step() as core:
+            self._topology = self._topology.merged(topology)
+            if self._phase is Phase.READY:
+                self._declare_all(core, topology)
+                self._announce(core)
+
+    def publish(self, message: Message, *, deadline: float, done: Done) -> None:
+        """Send one message; ``done`` has its outcome before this returns, but for the fault ``never_confirm``."""
+        if self._phase is not Phase.READY:
+            closed = self._phase in (Phase.CLOSED, Phase.CLOSING)
+            done(BusClosed("the link is closed") if closed else NotSent("the link is not connected"))
+            return
+        if len(message.body) > self._max_body:
+            done(MessageTooLarge(f"the body has {len(message.body)} bytes; the limit is {self._max_body}"))
+            return
+        if len(message.topic) > 63:  # may have more than 255 bytes
+            try:
+                validate_topic(message.topic)
+            except NotSent as error:
+                done(error)
+                return
+        if message.reply_to == DIRECT_REPLY_TO:
+            address = self._reply_address()
+            if address is None:
+                done(Rejected("this link does not consume direct replies"))
+                return
+            message = msgspec.structs.replace(message, reply_to=address)
+        if self._faults.active:
+            self._publish_with_faults(message, deadline, done)
+        else:
+            done(self._broker.publish(message))
+
+    def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
+        """Keep this consumer running from now on."""
+        with self._broker.step() as core:
+            if self._phase in (Phase.CLOSED, Phase.CLOSING):
+                return
+            if spec.name in self._consuming:
+                raise ConfigurationError(f"there is a consumer {spec.name!r} already")
+            consuming = self._consuming[spec.name] = Consuming(spec, listener)
+            if self._phase is Phase.READY:
+                self._start(core, consuming)
+                self._announce(core)
+
+    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
+        """Tell the broker what became of a delivery; a second time, or too late, it is only counted."""
+        if not self._broker.settle(incoming, settlement):
+            with self._broker.lock:
+                self._stale += 1
+
+    def _reply_address(self) -> str | None:
+        with self._broker.lock:
+            running = (c for c in self._consuming.values() if c.spec.direct_reply and c.status.phase is Phase.READY)
+            return next((c.status.queue for c in running), None)
+
+    def _publish_with_faults(self, message: Message, deadline: float, done: Done) -> None:
+        fault = self._faults.next_for(message.topic)
+        if fault is None:
+            done(self._broker.publish(message))
+        elif fault.kind == "duplicate":
+            done(self._broker.publish(message, twice=True))
+        elif fault.kind == "never_confirm":
+            self._leave_unconfirmed(deadline, done)
+            if fault.taken:
+                self._broker.publish(message)
+        else:
+            outcomes: dict[str, type[PublishError]] = {"nack": Rejected, "unroutable": Unroutable, "refuse": NotSent}
+            done(outcomes[fault.kind](f"a scripted fault: {fault!r}"))
+
+    def _leave_unconfirmed(self, deadline: float, done: Done) -> None:
+        publish = object()
+
+        def give_up(core: Core) -> None:
+            if self._unconfirmed.pop(publish, None) is not None:
+                self._post(core, done, PublishUnknown("no confirm came until the deadline (a scripted fault)"))
+
+        with self._broker.step() as core:
+            self._unconfirmed[publish] = done
+            # The deadline is on the real clock; the broker's may be a test's.
+            core.later(core.clock.now() + deadline - time.monotonic(), partial(give_up, core))

@@ -1,0 +1,359 @@
+"""aio-pika under the engine: a reactor on an asyncio loop.
+
+aio-pika owns the connection (negotiation, login, heartbeats) and answers the declarations; the lane takes the frames of
+every message out of its byte stream. The seam is aiormq's ``TransportFactory``: ours opens the socket with a protocol
+that feeds the lane first. Plain connections, never ``connect_robust``: reconnecting is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import aio_pika
+import aiormq
+from aiormq.connection import TransportFactory
+from aiormq.exceptions import ChannelClosed
+from yarl import URL
+
+from eventbus import ConnectionFailed, EventBusError
+from eventbus_rabbitmq import _port as port
+from eventbus_rabbitmq._errors import channel_error
+from eventbus_rabbitmq._operations import describe
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._tcp import tune
+from eventbus_rabbitmq._wire.lane import Lane, LaneChannel, LaneError
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+T = TypeVar("T")
+
+
+class LaneProtocol(asyncio.StreamReaderProtocol):
+    """A stream whose bytes pass the lane first; tells of the end of the connection by itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, session: AioPikaSession) -> None:
+        super().__init__(reader, loop=loop)
+        self._reader = reader
+        self._session = session
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the broker."""
+        try:
+            self._session.lane.feed(data)
+        except LaneError as error:
+            self._session.fail(error)
+
+    def pass_on(self, data: bytes) -> None:
+        """Frames that are aiormq's."""
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        super().connection_lost(exc)
+        self._session.ended(exc)
+
+
+class _Factory(TransportFactory):
+    """Opens the socket: called by aiormq, which speaks on what it returns."""
+
+    def __init__(self, session: AioPikaSession, host: str, number: int, options: RabbitMQOptions) -> None:
+        self._session = session
+        self._host, self._number = host, number
+        self._options = options
+
+    async def create(self, url: URL, **ignored: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, by TLS if the options say so."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = LaneProtocol(reader, loop, self._session)
+        self._session.lane = Lane(protocol.pass_on, self._session.events.blocked)
+        tls = self._options.tls
+        transport, _ = await loop.create_connection(
+            lambda: protocol,
+            self._host,
+            self._number,
+            ssl=tls.context() if tls is not None else None,
+            server_hostname=(tls.server_name or self._host) if tls is not None else None,
+        )
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            tune(sock)
+        self._session.transport = transport
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class AsyncioReactor:
+    """Time and connections on the running loop."""
+
+    def __init__(self, options: RabbitMQOptions, name: str) -> None:
+        self._options = options
+        self._name = options.name or name
+        self.loop = asyncio.get_running_loop()
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.loop.time()
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call at the end of this turn."""
+        self.loop.call_soon(function)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> port.Timer:
+        """Call after so many seconds."""
+        return self.loop.call_later(seconds, function)
+
+    def connect(self, host: str, number: int, role: str, events: port.Events) -> port.Attempt:
+        """Begin to connect."""
+        attempt = AioPikaSession(self, host, number, self._options, f"{self._name} ({role})", events)
+        attempt.begin()
+        return attempt
+
+    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        """Run a coroutine, and keep it from being collected."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+class AioPikaSession:
+    """An attempt to connect, and the connection that comes of it."""
+
+    lane: Lane
+
+    def __init__(
+        self, reactor: AsyncioReactor, host: str, number: int, options: RabbitMQOptions, name: str, events: port.Events
+    ) -> None:
+        self.events = events
+        self.frame_max = 0
+        self.transport: asyncio.Transport | None = None
+        self._reactor = reactor
+        self._host, self._number = host, number
+        self._options = options
+        self._name = name
+        self._connection: aio_pika.Connection | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._opened = False
+        self._ended = False
+        self._failure: Exception | None = None
+
+    # -- opening ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Connect in a task."""
+        self._task = self._reactor.spawn(self._open())
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._connect()
+        except asyncio.CancelledError:
+            if not self._ended:
+                self._drop()
+            return
+        except BaseException as error:
+            self._ended = True
+            self._drop()
+            self.events.failed(self._failure or error)
+            return
+        self._connection = connection
+        self._opened = True
+        self.frame_max = self._aiormq().connection_tune.frame_max or 131072
+        self.lane.frame_max = self.frame_max
+        self.events.opened(self)
+
+    async def _connect(self) -> aio_pika.Connection:
+        login = self._options.login()
+        # Made from parsed values: nothing of the user's URL reaches the driver.
+        url = URL.build(
+            scheme="amqp",
+            host=self._host,
+            port=self._number,
+            user=login.user,
+            password=login.password.reveal(),
+            path="/" + self._options.vhost.replace("%", "%25").replace("/", "%2F")
+            if self._options.vhost != "/"
+            else "/",
+            query={"heartbeat": str(self._options.heartbeat), "name": self._name},
+            encoded=False,
+        )
+        connection = aio_pika.Connection(url)
+        connection.kwargs["transport_factory"] = _Factory(self, self._host, self._number, self._options)
+        await connection.connect(timeout=self._options.connect_timeout)
+        return connection
+
+    def _aiormq(self) -> Any:
+        assert self._connection is not None
+        assert self._connection.transport is not None
+        return self._connection.transport.connection
+
+    # -- the session ------------------------------------------------------------------------------------
+
+    def attach(self, number: int, channel: LaneChannel) -> None:
+        """The lane takes the frames of this channel."""
+        self.lane.channels[number] = channel
+
+    def detach(self, number: int) -> None:
+        """No more."""
+        self.lane.channels.pop(number, None)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        if self.transport is not None and not self._ended:
+            self.transport.write(data)
+
+    def buffered(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def run(self, steps: port.Steps[T], done: Callable[[T | None, Exception | None], None]) -> None:
+        """Drive a sequence in a task."""
+        self._reactor.spawn(self._run(steps, done))
+
+    async def _run(self, steps: port.Steps[Any], done: Callable[[Any, Exception | None], None]) -> None:
+        value: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                operation = steps.throw(error) if error is not None else steps.send(value)
+            except StopIteration as end:
+                done(end.value, None)
+                return
+            except Exception as failure:
+                done(None, failure)
+                return
+            value = error = None
+            try:
+                value = await self._do(operation)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self._ended or (task is not None and task.cancelling()):
+                    return  # a lost connection ends the sequence: its owner is told of the loss
+                error = ConnectionFailed("the connection was lost")
+            except EventBusError as failure:
+                error = failure
+            except ChannelClosed as failure:
+                code, text = getattr(failure, "code", 0), getattr(failure, "reason", str(failure))
+                error = channel_error(_code(failure, code), str(text or failure), describe(operation))[0]
+            except Exception as failure:
+                if self._ended:
+                    return
+                error = ConnectionFailed(f"{describe(operation)}: {failure}")
+
+    async def _do(self, operation: port.Operation) -> Any:
+        if isinstance(operation, port.OpenChannel):
+            channel = await self._aiormq().channel(publisher_confirms=False)
+            return channel, channel.number
+        channel: Any = operation.channel  # type: ignore[no-redef]
+        match operation:
+            case port.CloseChannel():
+                if not channel.is_closed:
+                    await channel.close()
+            case port.ConfirmSelect():
+                await channel.confirm_delivery()
+            case port.DeclareExchange(_, name, kind, passive, durable, auto_delete, internal, arguments):
+                await channel.exchange_declare(
+                    name, exchange_type=kind, passive=passive, durable=durable, auto_delete=auto_delete,
+                    internal=internal, arguments=dict(arguments),
+                )  # fmt: skip
+            case port.DeclareQueue(_, name, passive, durable, exclusive, auto_delete, arguments):
+                declared = await channel.queue_declare(
+                    name, passive=passive, durable=durable, exclusive=exclusive, auto_delete=auto_delete,
+                    arguments=dict(arguments),
+                )  # fmt: skip
+                return declared.queue
+            case port.BindQueue(_, queue, exchange, pattern, arguments):
+                await channel.queue_bind(queue, exchange, routing_key=pattern, arguments=dict(arguments))
+            case port.BindExchange(_, exchange, source, pattern, arguments):
+                await channel.exchange_bind(exchange, source, routing_key=pattern, arguments=dict(arguments))
+            case port.Qos(_, prefetch):
+                await channel.basic_qos(prefetch_count=prefetch, global_=False)
+            case port.Consume(_, queue, tag, no_ack, exclusive):
+                await channel.basic_consume(queue, _never, no_ack=no_ack, exclusive=exclusive, consumer_tag=tag)
+            case port.CancelConsumer(_, tag):
+                await channel.basic_cancel(tag)
+        return None
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def fail(self, error: Exception) -> None:
+        """The peer does not speak AMQP as agreed."""
+        self._failure = error
+        self.abort()
+
+    def ended(self, error: Exception | None) -> None:
+        """The socket is closed."""
+        if self._ended:
+            return
+        if self._opened:
+            self._ended = True
+            reason = self._failure or error or self._close_reason()
+            self._drop()
+            self.events.lost(reason)
+        elif error is not None and self._failure is None:
+            self._failure = error  # aiormq tells it as an end of file, which hides a TLS alert
+
+    def _close_reason(self) -> BaseException | None:
+        try:
+            closing = self._aiormq().closing
+            if closing.done() and not closing.cancelled():
+                reason: BaseException | None = closing.exception()
+                return reason
+        except (AssertionError, AttributeError):
+            pass
+        return None
+
+    def close(self) -> None:
+        """Close in order."""
+        self._reactor.spawn(self._close())
+
+    async def _close(self) -> None:
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+        except (Exception, asyncio.CancelledError):
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        if self._task is not None and not self._opened:
+            self._task.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _drop(self) -> None:
+        """Let aiormq end its tasks."""
+        if self.transport is not None:
+            self.transport.abort()
+        if self._connection is not None:
+            self._reactor.spawn(self._close_quietly(self._connection))
+
+    @staticmethod
+    async def _close_quietly(connection: aio_pika.Connection) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await connection.close()
+        except (Exception, asyncio.CancelledError) as error:
+            log.debug("aio-pika ended its connection with %r", error)
+
+
+async def _never(message: Any) -> None:
+    """aiormq's own consumer callback: the lane has taken the delivery before."""
+
+
+_CODES = {
+    aiormq.exceptions.ChannelNotFoundEntity: 404,
+    aiormq.exceptions.ChannelAccessRefused: 403,
+    aiormq.exceptions.ChannelPreconditionFailed: 406,
+    aiormq.exceptions.ChannelLockedResource: 405,
+}
+
+
+def _code(error: Exception, otherwise: int) -> int:
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    return otherwise if isinstance(otherwise, int) else 0

@@ -1,0 +1,161 @@
+"""One supervised connection: addresses, attempts, session, and what its end means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from eventbus import ConnectionFailed
+from eventbus._supervisor import FailureKind, Phase, Policy
+from eventbus_rabbitmq._control import Control
+from eventbus_rabbitmq._errors import connection_error
+from eventbus_rabbitmq._keeper import Keeper
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._port import Attempt, Reactor, Session
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+
+class SupervisedConnection:
+    """Keeps a connection to one of the hosts up, and tells its owner of each session's begin and end."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        hosts: Sequence[tuple[str, int]],
+        options: RabbitMQOptions,
+        policy: Policy,
+        role: str,
+        up: Callable[[Session], None],
+        down: Callable[[Exception], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self._hosts = hosts
+        self._options = options
+        self._role = role
+        self._up, self._down, self._changed = up, down, changed
+        self.on_blocked: Callable[[str | None], None] = lambda reason: None
+        self.session: Session | None = None
+        self.control: Control | None = None
+        self._attempt: Attempt | None = None
+        self._on_closed: Callable[[], None] | None = None
+        self.keeper = Keeper(
+            reactor, policy, open=self._open, abort=self._abort, close=self._close, lost=lambda: None, changed=changed
+        )
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self.keeper.start()
+
+    def why_not(self) -> str:
+        """Why nothing can be sent now; empty when something can."""
+        if self.keeper.phase is Phase.READY:
+            return ""
+        error = self.keeper.error
+        return f"not connected{f': {error}' if error is not None else ''}"
+
+    def _open(self, token: int, address: int) -> None:
+        host, port = self._hosts[address % len(self._hosts)]
+        self._attempt = self._reactor.connect(host, port, self._role, _Told(self, token, host, port))
+
+    def _abort(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abort()
+        if self.session is not None:
+            self.session.abort()
+        if self.keeper.phase is Phase.CLOSING:
+            self._closed()
+
+    def _close(self) -> None:
+        if self.session is not None:
+            self.session.close()
+        else:
+            self._closed()
+
+    def _closed(self) -> None:
+        self.keeper.closed()
+        done, self._on_closed = self._on_closed, None
+        if done is not None:
+            done()
+
+    def close(self, done: Callable[[], None]) -> None:
+        """Close in order; ``done`` is called when it has."""
+        if self.keeper.phase in (Phase.CLOSED, Phase.IDLE):
+            self.keeper.stop()
+            done()
+            return
+        self._on_closed = done
+        self.keeper.stop()
+        if self.session is None and self._on_closed is not None:
+            self._closed()  # nothing was open
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        if self.session is not None:
+            self.session.abort()
+        elif self._attempt is not None:
+            self._attempt.abort()
+            self._attempt = None
+        if self._on_closed is not None:
+            self._closed()
+
+    # -- what an attempt tells --------------------------------------------------------------------------
+
+    def opened(self, token: int, session: Session) -> None:
+        """An attempt succeeded."""
+        if token != self.keeper.state.token or self.keeper.phase is not Phase.CONNECTING:
+            session.abort()
+            return
+        self._attempt = None
+        self.session = session
+        self.control = Control(session)
+        self._up(session)
+        self.keeper.opened(token)
+
+    def failed(self, token: int, error: BaseException, host: str, port: int) -> None:
+        """An attempt failed."""
+        self._attempt = None
+        ours, kind = self._classify(error, host, port)
+        self.keeper.failed(token, ours, kind)
+
+    def lost(self, token: int, session: Session | None, error: BaseException | None, host: str, port: int) -> None:
+        """A session ended."""
+        if session is None or session is not self.session:
+            return
+        self.session = self.control = None
+        ours, kind = self._classify(error or ConnectionFailed("closed"), host, port)
+        self._down(ours)
+        if self.keeper.phase is Phase.CLOSING:
+            self._closed()
+        elif self.keeper.phase is Phase.READY:
+            log.warning("%s connection lost: %s", self._role, ours)
+            self.keeper.lost(token, ours, kind)
+
+    def _classify(self, error: BaseException, host: str, port: int) -> tuple[Exception, FailureKind]:
+        return connection_error(error, host, port, self._options.login().user, self._options.vhost)
+
+
+class _Told:
+    """What one attempt, and its session, tell: with the token that says which attempt it was."""
+
+    def __init__(self, connection: SupervisedConnection, token: int, host: str, port: int) -> None:
+        self._connection = connection
+        self._token = token
+        self._host, self._port = host, port
+        self._session: Session | None = None
+
+    def opened(self, session: Session) -> None:
+        self._session = session
+        self._connection.opened(self._token, session)
+
+    def failed(self, error: BaseException) -> None:
+        self._connection.failed(self._token, error, self._host, self._port)
+
+    def lost(self, error: BaseException | None) -> None:
+        self._connection.lost(self._token, self._session, error, self._host, self._port)
+
+    def blocked(self, reason: str | None) -> None:
+        if self._session is not None and self._session is self._connection.session:
+            self._connection.on_blocked(reason)

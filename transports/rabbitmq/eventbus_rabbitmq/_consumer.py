@@ -1,0 +1,410 @@
+"""The consume side of the engine: one consumer with its channel, its open deliveries and their settlements."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from eventbus import AccessRefused, ConnectionFailed, NotSent, PublishError, PublishUnknown, TopologyMismatch
+from eventbus._message import Incoming, Message
+from eventbus._settlement import restore_origin
+from eventbus._supervisor import FailureKind, Phase, Policy
+from eventbus.transport import (
+    Ack,
+    ConsumerListener,
+    ConsumerSpec,
+    ConsumerStatus,
+    DeadLetter,
+    Requeue,
+    RetryIn,
+    Settlement,
+    dead_letter_copy,
+    retry_copy,
+)
+from eventbus_rabbitmq._acks import Acks
+from eventbus_rabbitmq._content import ContentReader
+from eventbus_rabbitmq._errors import MissingEntity, channel_error
+from eventbus_rabbitmq._keeper import Keeper
+from eventbus_rabbitmq._mapping import read_message, without_brokers_own
+from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, delay_step
+from eventbus_rabbitmq._port import (
+    CancelConsumer,
+    Channel,
+    CloseChannel,
+    ConfirmSelect,
+    OpenChannel,
+    Reactor,
+    Session,
+    Steps,
+)
+from eventbus_rabbitmq._publisher import Outgoing, Publisher
+from eventbus_rabbitmq._wire.frames import (
+    ACK,
+    CANCEL,
+    CHANNEL_CLOSE,
+    DELIVER,
+    METHOD,
+    METHOD_ID,
+    NACK,
+    RETURN,
+    nack_frame,
+    read_close,
+    read_deliver,
+    reject_frame,
+)
+from eventbus_rabbitmq._wire.properties import Properties
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+REQUEUE_PAUSE = 1.0
+
+Republish = Callable[[Message, float | None, str, Callable[[], bool], Callable[[PublishError | None], None]], None]
+"""``(copy, wait seconds, its queue's type, is the original alive, done)``"""
+
+
+class Life:
+    """One life of a consumer: a channel, from its opening to its end. Tokens of deliveries point to it."""
+
+    def __init__(self, consumer: Consumer, channel: Channel, number: int, max_body: int) -> None:
+        self.consumer = consumer
+        self.channel = channel
+        self.number = number
+        self.acks = Acks(number)
+        self.alive = True
+        self.queue = ""
+        self.publisher: Publisher | None = None
+        """For direct reply-to: requests are published on the channel that gets the replies."""
+        self._content = ContentReader(max_body, self._complete)
+        self._returning = False
+
+    def frame(self, kind: int, payload: bytes) -> bool:
+        """Take a frame of this channel; False leaves it (also) to the client library."""
+        if kind != METHOD:
+            if self._returning and self.publisher is not None:
+                return self.publisher.frame(kind, payload)
+            self._content.take(kind, payload)
+            return True
+        method = METHOD_ID.unpack_from(payload)[0] if len(payload) >= 4 else 0
+        if method == DELIVER:
+            self._returning = False
+            self._content.begin(payload)
+            return True
+        if self.publisher is not None and method in (ACK, NACK, RETURN):
+            self._returning = method == RETURN
+            return self.publisher.frame(kind, payload)
+        if method == CHANNEL_CLOSE:
+            code, text, _ = read_close(payload)
+            self.consumer.channel_closed(self, code, text)
+        elif method == CANCEL:
+            self.consumer.cancelled_by_broker(self)
+        return False
+
+    def _complete(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
+        self.consumer.arrived(self, read_deliver(method), properties, body, problem)
+
+
+class Consumer:
+    """A consumer that shall run: kept up by a supervisor of its own, so that one bad queue stops no other."""
+
+    def __init__(
+        self,
+        spec: ConsumerSpec,
+        listener: ConsumerListener,
+        reactor: Reactor,
+        policy: Policy,
+        declarer: Declarer,
+        republish: Republish,
+        changed: Callable[[], None],
+        max_body: int,
+    ) -> None:
+        self.spec = spec
+        self.stale = 0
+        self._listener = listener
+        self._reactor = reactor
+        self._declarer = declarer
+        self._republish = republish
+        self._max_body = max_body
+        self._session: Session | None = None
+        self._life: Life | None = None
+        self._flushing = False
+        self.cancelled = False
+        self.keeper = Keeper(
+            reactor, policy, open=self._open, abort=self._abort, close=self._abort, lost=self._lost, changed=changed
+        )
+
+    def status(self) -> ConsumerStatus:
+        """Where it stands."""
+        queue = self._life.queue if self._life is not None else ""
+        return ConsumerStatus(phase=self.keeper.phase, queue=queue, error=self.keeper.error)
+
+    # -- life and death ---------------------------------------------------------------------------------
+
+    def connected(self, session: Session) -> None:
+        """A connection is there; begin, or begin anew."""
+        self._session = session
+        if not self.cancelled:
+            if self.keeper.phase is Phase.IDLE:
+                self.keeper.start()
+            elif self.keeper.phase is Phase.WAITING:
+                self.keeper.hurry()
+
+    def disconnected(self, error: Exception) -> None:
+        """The connection is gone, and all that was open on it."""
+        self._session = None
+        life = self._end_life()
+        if self.keeper.phase in (Phase.READY, Phase.CONNECTING):
+            self.keeper.lost(self.keeper.state.token, error, FailureKind.TRANSIENT)
+        if life is not None:
+            self._listener.stopped(error)
+
+    def _open(self, token: int, address: int) -> None:
+        session = self._session
+        if session is None:
+            self.keeper.failed(token, ConnectionFailed("not connected"), FailureKind.TRANSIENT)
+            return
+        made: list[Life] = []
+
+        def steps() -> Steps[str]:
+            channel, number = yield OpenChannel()
+            life = Life(self, channel, number, self._max_body)
+            made.append(life)
+            self._life = life
+            session.attach(number, life)  # before consuming: the first delivery may be in the same packet
+            if self.spec.direct_reply:
+                yield ConfirmSelect(channel)
+                life.publisher = Publisher(number, session.frame_max, session.write, _outcome, _nothing)
+            queue = yield from self._declarer.consumer(channel, self.spec)
+            life.queue = queue
+            return queue
+
+        def finished(queue: str | None, error: Exception | None) -> None:
+            if token != self.keeper.state.token or self.keeper.phase is not Phase.CONNECTING:
+                return
+            if queue is None:
+                self._end_life()
+                self._failed(token, error or ConnectionFailed("the consumer could not be started"))
+                return
+            self.keeper.opened(token)
+            self._listener.started(queue)
+
+        session.run(steps(), finished)
+
+    def _failed(self, token: int, error: Exception) -> None:
+        kind = FailureKind.TRANSIENT
+        if isinstance(error, MissingEntity):
+            error = TopologyMismatch(f"{error}; declare it, or use declare=create in the URL")
+        if isinstance(error, (TopologyMismatch, AccessRefused)):
+            kind = FailureKind.FATAL
+        self.keeper.failed(token, error, kind)
+
+    def channel_closed(self, life: Life, code: int, text: str) -> None:
+        """The broker closed the channel of a running consumer."""
+        if life is not self._life or self.keeper.phase is not Phase.READY:
+            return  # while opening, the sequence itself gets the error
+        error, kind = channel_error(code, text, f"consumer of queue {life.queue!r}")
+        log.warning("%s: %s", self.spec.name, error)
+        # Whatever it was (a delivery that took too long, a deleted queue): begin again, and then see.
+        self._gone(error, FailureKind.TRANSIENT if kind is not FailureKind.REFUSED else kind)
+
+    def cancelled_by_broker(self, life: Life) -> None:
+        """The broker cancelled the consumer: its queue was deleted, or its leader moved."""
+        if life is not self._life:
+            return
+        log.warning("%s: the broker cancelled the consumer of queue %r", self.spec.name, life.queue)
+        if self._session is not None:
+            _close_channel(self._session, life.channel)
+        self._gone(
+            ConnectionFailed(f"the broker cancelled the consumer of queue {life.queue!r}"), FailureKind.TRANSIENT
+        )
+
+    def _gone(self, error: Exception, kind: FailureKind) -> None:
+        self._end_life()
+        self._listener.stopped(error)
+        if not self.cancelled:
+            self.keeper.lost(self.keeper.state.token, error, kind)
+
+    def _abort(self) -> None:
+        life = self._end_life()
+        if life is not None and self._session is not None:
+            _close_channel(self._session, life.channel)
+
+    def _lost(self) -> None:
+        """Nothing of a lost session is kept outside its Life."""
+
+    def _end_life(self) -> Life | None:
+        life, self._life = self._life, None
+        if life is not None:
+            life.alive = False
+            if self._session is not None:
+                self._session.detach(life.number)
+            if life.publisher is not None:
+                for outgoing in list(life.publisher.unconfirmed.values()):
+                    outgoing.done(PublishUnknown("the connection was lost before a confirm came"))
+                life.publisher.unconfirmed.clear()
+        return life
+
+    def end(self) -> None:
+        """The link closes: nothing is consumed or settled any more."""
+        self.cancelled = True
+        self._end_life()
+        self._session = None
+        self.keeper.stop()
+        self.keeper.closed()
+        self._listener.stopped(None)
+
+    def direct(self, outgoing: Outgoing) -> None:
+        """Publish a request on the channel that gets the direct replies."""
+        life = self._life
+        if life is None or life.publisher is None or self.keeper.phase is not Phase.READY:
+            outgoing.done(NotSent("the channel for direct replies is not open"))
+        else:
+            life.publisher.send(outgoing)
+
+    def cancel(self, done: Callable[[], None]) -> None:
+        """End consuming; open deliveries can still be settled."""
+        self.cancelled = True
+        life, session = self._life, self._session
+        if life is None or session is None or self.keeper.phase is not Phase.READY:
+            if self.keeper.phase is not Phase.READY:
+                self.keeper.stop()
+                self.keeper.closed()
+            done()
+            return
+
+        def steps() -> Steps[None]:
+            yield CancelConsumer(life.channel, CONSUMER_TAG)
+
+        session.run(steps(), lambda _, error: done())
+
+    # -- deliveries -------------------------------------------------------------------------------------
+
+    def arrived(
+        self, life: Life, method: tuple[int, bool, str, str], properties: Properties, body: bytes, problem: str | None
+    ) -> None:
+        """A message came."""
+        if life is not self._life:
+            return
+        tag, redelivered, exchange, topic = method
+        message = read_message(exchange, topic, properties, body)
+        message, attempt = restore_origin(message)
+        if redelivered or "x-delivery-count" in message.headers:
+            attempt += _crashes(message.headers.get("x-delivery-count"), redelivered)
+        if not self.spec.auto_ack and not self.spec.direct_reply:
+            life.acks.delivered(tag)
+        self._listener.delivered(
+            Incoming(
+                message=message,
+                consumer=self.spec.name,
+                queue=life.queue or self.spec.queue.name,
+                attempt=attempt,
+                redelivered=redelivered,
+                token=(life, tag),
+                problem=problem,
+            )
+        )
+
+    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
+        """Settle a delivery, if its channel lives."""
+        life, tag = incoming.token
+        if self.spec.auto_ack or self.spec.direct_reply:
+            return
+        if not life.alive or tag not in life.acks:
+            self.stale += 1
+            return
+        match settlement:
+            case Ack():
+                self._ack(life, tag)
+            case Requeue():
+                self._now(life, tag, nack_frame(life.number, tag, requeue=True))
+            case RetryIn(delay):
+                self._retry(life, tag, incoming, delay)
+            case DeadLetter(verbatim=verbatim):
+                dead = self.spec.queue.dead_letter
+                if verbatim or not dead:
+                    self._now(life, tag, reject_frame(life.number, tag))
+                else:
+                    self._copy(life, tag, dead_letter_copy(incoming, settlement, dead), None)
+
+    def _retry(self, life: Life, tag: int, incoming: Incoming, delay: float) -> None:
+        copy = retry_copy(incoming)
+        if delay <= 0:
+            self._copy(life, tag, copy, None)
+        elif not self.spec.queue.name:
+            # A server-named queue dies with us, so its copies wait here.
+            self._reactor.call_later(delay, lambda: self._copy(life, tag, copy, None))
+        else:
+            # A time to live would end the wait early.
+            self._copy(life, tag, msgspec.structs.replace(copy, ttl=None), delay_step(delay))
+
+    def _copy(self, life: Life, tag: int, copy: Message, wait: float | None) -> None:
+        """Put the copy in its place; the original is acked once that is confirmed."""
+
+        def alive() -> bool:
+            return life.alive and tag in life.acks
+
+        def done(error: PublishError | None) -> None:
+            if not alive():
+                return
+            if error is None:
+                self._ack(life, tag)
+                return
+            log.error(
+                "%s: a copy for %r was not taken, the message goes back to its queue: %s",
+                self.spec.name, copy.topic, error,
+            )  # fmt: skip
+            self._reactor.call_later(REQUEUE_PAUSE, back)
+
+        def back() -> None:
+            if alive():
+                self._now(life, tag, nack_frame(life.number, tag, requeue=True))
+
+        if alive():
+            self._republish(without_brokers_own(copy), wait, self._declarer.type_of(self.spec.queue), alive, done)
+
+    def _ack(self, life: Life, tag: int) -> None:
+        life.acks.ack(tag)
+        if not self._flushing:
+            self._flushing = True
+            self._reactor.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the acks of this turn."""
+        self._flushing = False
+        if self._life is not None and self._session is not None:
+            self._life.acks.flush(self._session.write)
+
+    def _now(self, life: Life, tag: int, frame: bytes) -> None:
+        self.flush()
+        life.acks.forget(tag)
+        if self._session is not None:
+            self._session.write(frame)
+
+    @property
+    def life(self) -> Life | None:
+        """The life that runs now."""
+        return self._life
+
+
+def _crashes(count: Any, redelivered: bool) -> int:
+    """Earlier arrivals without a settlement: counted by quorum queues, and by others known only to have been."""
+    if isinstance(count, int) and not isinstance(count, bool):
+        return max(0, min(count, 1_000_000))
+    return 1 if redelivered else 0
+
+
+def _outcome(outgoing: Outgoing, error: PublishError | None) -> None:
+    outgoing.done(error)
+
+
+def _nothing(code: int, text: str, method: int) -> None:
+    """A close of this channel is the consumer's to handle."""
+
+
+def _close_channel(session: Session, channel: Channel) -> None:
+    def steps() -> Steps[None]:
+        yield CloseChannel(channel)
+
+    session.run(steps(), lambda _, error: None)

@@ -1,0 +1,274 @@
+"""The engine: two supervised connections, what is published on one and consumed on the other.
+
+Single-threaded and without waiting; it runs on a pika I/O thread or on an asyncio loop, by way of the port.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from eventbus import EncodingError, MessageTooLarge, PublishError
+from eventbus._message import MAX_TOPIC_BYTES, Incoming, Message
+from eventbus._supervisor import Backoff, Phase, Policy
+from eventbus._topology import Topology
+from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
+from eventbus_rabbitmq._connection import SupervisedConnection
+from eventbus_rabbitmq._consumer import Consumer
+from eventbus_rabbitmq._mapping import HeaderEncoder
+from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._port import Reactor, Session
+from eventbus_rabbitmq._publisher import Outgoing
+from eventbus_rabbitmq._publishing import FOREVER, Publishing
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+# Attempts end soon, so that a broker that comes back is found soon.
+CONSUMER_POLICY = Policy(backoff=Backoff(), attempt_timeout=30.0)
+
+
+def prepare(
+    encoder: HeaderEncoder,
+    message: Message,
+    *,
+    max_body: int,
+    deadline: float,
+    done: Callable[[PublishError | None], None],
+) -> Outgoing:
+    """A message ready for the wire. Pure: runs in the caller's thread.
+
+    :raises NotSent: it does not fit.
+    """
+    if len(message.body) > max_body:
+        raise MessageTooLarge(f"the body has {len(message.body)} bytes, above the limit of {max_body}")
+    if len(message.topic.encode()) > MAX_TOPIC_BYTES or len(message.exchange.encode()) > MAX_TOPIC_BYTES:
+        raise MessageTooLarge(f"topic and exchange have at most {MAX_TOPIC_BYTES} bytes each")
+    try:
+        header = encoder.encode(message)
+    except (ValueError, OverflowError) as error:  # UnsupportedValue and UnicodeEncodeError are ValueErrors
+        raise EncodingError(f"headers or attributes cannot be sent: {error}") from error
+    if len(header) > 100_000:
+        raise MessageTooLarge(f"headers and attributes have {len(header)} bytes; they must fit one frame")
+    return Outgoing(message, header, deadline, done)
+
+
+class Engine:
+    """Everything of one link, on one thread or loop."""
+
+    def __init__(
+        self, reactor: Reactor, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._on_status = on_status
+        self._declarer = Declarer(queue_type=options.queue_type, declare=options.declare)
+        self._encoder = HeaderEncoder()
+        hosts = list(options.hosts)
+        random.shuffle(hosts)
+        policy = Policy(backoff=Backoff(), attempt_timeout=options.connect_timeout)
+        self._publish_side = SupervisedConnection(
+            reactor, hosts, options, policy, "publish", self._publish_up, self._publish_down, self._changed
+        )
+        self._consume_side = SupervisedConnection(
+            reactor, hosts, options, policy, "consume", self._consume_up, self._consume_down, self._changed
+        )
+        self._publish_side.on_blocked = self._blocked
+        self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not)
+        self._consumers: dict[str, Consumer] = {}
+        self._copies = 0
+        self._idle: list[Callable[[], None]] = []
+        self.closing = False
+
+    # -- connections ------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to connect."""
+        self._publish_side.start()
+
+    def _publish_up(self, session: Session) -> None:
+        assert self._publish_side.control is not None
+        self.publishing.connected(session, self._publish_side.control)
+
+    def _publish_down(self, error: Exception) -> None:
+        self.publishing.disconnected()
+
+    def _consume_up(self, session: Session) -> None:
+        for consumer in self._consumers.values():
+            consumer.connected(session)
+
+    def _consume_down(self, error: Exception) -> None:
+        for consumer in self._consumers.values():
+            consumer.disconnected(error)
+
+    def _blocked(self, reason: str | None) -> None:
+        if reason is not None:
+            log.warning("the broker blocks publishing: %s", reason)
+        else:
+            log.info("the broker takes publishes again")
+        self.publishing.set_blocked(reason)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._on_status(self.status())
+
+    # -- what the bus asks ------------------------------------------------------------------------------
+
+    def declare(self, topology: Topology) -> None:
+        """Exchanges that publishing needs; declared before their first message."""
+        for exchange in topology.exchanges:
+            self.publishing.declare(exchange)
+
+    def publish(self, outgoing: Outgoing, reply_to: str | None) -> None:
+        """Send a prepared message."""
+        if reply_to == DIRECT_REPLY_TO:
+            outgoing.by = next((c.direct for c in self._consumers.values() if c.spec.direct_reply), None)
+        self.publishing.publish(outgoing)
+
+    def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
+        """Keep a consumer running."""
+        consumer = Consumer(
+            spec, listener, self._reactor, CONSUMER_POLICY, self._declarer, self._republish, self._changed,
+            self._settings.max_body,
+        )  # fmt: skip
+        self._consumers[spec.name] = consumer
+        for exchange in spec.topology.exchanges:
+            self.publishing.declare(exchange)
+        session = self._consume_side.session
+        if session is not None:
+            consumer.connected(session)
+        else:
+            self._consume_side.start()
+        self._changed()
+
+    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
+        """Settle a delivery."""
+        consumer = self._consumers.get(incoming.consumer)
+        if consumer is not None:
+            consumer.settle(incoming, settlement)
+
+    def _republish(
+        self,
+        copy: Message,
+        wait: float | None,
+        like: str,
+        alive: Callable[[], bool],
+        done: Callable[[PublishError | None], None],
+    ) -> None:
+        """Publish a retry or dead-letter copy: no deadline of its own, as long as its original can be settled."""
+        if wait is not None:
+            copy = msgspec.structs.replace(copy, topic=self.publishing.wait_queue(copy.topic, wait, like))
+        self._copies += 1
+
+        def finished(error: PublishError | None) -> None:
+            self._copies -= 1
+            done(error)
+            self._tell_idle()
+
+        try:
+            outgoing = prepare(
+                self._encoder, copy, max_body=self._settings.max_body + 1, deadline=FOREVER, done=finished
+            )
+        except PublishError as error:
+            finished(error)
+            return
+        outgoing.wait = wait
+        outgoing.alive = alive
+        self.publishing.publish(outgoing)
+
+    # -- state ------------------------------------------------------------------------------------------
+
+    def status(self) -> LinkStatus:
+        """A snapshot."""
+        sides = [self._publish_side, *([self._consume_side] if self._consumers else [])]
+        worst = max(sides, key=lambda side: _SEVERITY[side.keeper.phase])
+        return LinkStatus(
+            phase=worst.keeper.phase,
+            error=worst.keeper.error if worst.keeper.phase is not Phase.READY else None,
+            blocked=self.publishing.blocked,
+            consumers={name: consumer.status() for name, consumer in self._consumers.items()},
+            unconfirmed=self.publishing.pending(),
+            reconnects=sum(max(0, side.keeper.state.generation - 1) for side in sides),
+            stale_settlements=sum(consumer.stale for consumer in self._consumers.values()),
+        )
+
+    def not_ready(self) -> tuple[Exception | None, bool] | None:
+        """None when everything runs; else the error that is in the way, and whether it is terminal."""
+        status = self.status()
+        if status.phase is Phase.FAILED:
+            return status.error, True
+        for consumer in status.consumers.values():
+            if consumer.phase is Phase.FAILED:
+                return consumer.error, True
+        if status.phase is not Phase.READY:
+            return status.error, False
+        for consumer in status.consumers.values():
+            if consumer.phase is not Phase.READY:
+                return consumer.error, False
+        return None
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def stop_consuming(self, done: Callable[[], None]) -> None:
+        """Cancel all consumers."""
+        left = len(self._consumers)
+        if not left:
+            done()
+            return
+
+        def one() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                done()
+
+        for consumer in list(self._consumers.values()):
+            consumer.cancel(one)
+
+    def when_flushed(self, done: Callable[[], None]) -> None:
+        """Call when the copies under way have their outcome."""
+        self._idle.append(done)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._copies == 0 and self._idle:
+            idle, self._idle = self._idle, []
+            for consumer in self._consumers.values():
+                consumer.flush()
+            for done in idle:
+                done()
+
+    def close(self, done: Callable[[], None]) -> None:
+        """Close both connections in order."""
+        self.closing = True
+        for consumer in self._consumers.values():
+            consumer.flush()
+            consumer.end()
+        self.publishing.close()
+        sides = [self._publish_side, self._consume_side]
+        left = len(sides)
+
+        def one() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                done()
+
+        for side in sides:
+            side.close(one)
+
+    def abort(self) -> None:
+        """Close the sockets now."""
+        self._publish_side.abort()
+        self._consume_side.abort()
+
+
+_SEVERITY = {
+    phase: severity
+    for severity, phase in enumerate(
+        (Phase.READY, Phase.CONNECTING, Phase.WAITING, Phase.IDLE, Phase.CLOSING, Phase.CLOSED, Phase.FAILED)
+    )
+}

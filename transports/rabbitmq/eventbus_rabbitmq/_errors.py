@@ -1,0 +1,153 @@
+"""Drivers' errors become ours: what it is, in one line that says what to do, and whether trying again helps.
+
+Both drivers wrap the interesting error several times, each in its own way, so the whole chain is searched. No
+text here contains a password: texts are made from the endpoint and the user's name, and from the broker's replies.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+from eventbus import (
+    AccessRefused,
+    ConfigurationError,
+    ConnectionFailed,
+    EventBusError,
+    LoginRefused,
+    TLSNotVerified,
+    TopologyMismatch,
+)
+from eventbus._supervisor import FailureKind
+from eventbus_rabbitmq._wire.lane import LaneError
+
+Classified = tuple[EventBusError, FailureKind]
+
+# Alerts by which a broker refuses our certificate. Under TLS 1.3 they come after the handshake, as a lost connection.
+_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERTIFICATE", "ALERT_ACCESS_DENIED")
+
+NOT_FOUND, ACCESS_REFUSED, LOCKED, PRECONDITION, NOT_ALLOWED = 404, 403, 405, 406, 530
+
+
+class MissingEntity(EventBusError):
+    """An exchange or queue that does not exist (internal: becomes ExchangeMissing or TopologyMismatch)."""
+
+
+def connection_error(error: BaseException, host: str, port: int, user: str, vhost: str) -> Classified:
+    """Why a connection could not be opened, or was lost."""
+    chain = list(_chain(error))
+    where = f"{host}:{port}"
+    for link in chain:
+        if isinstance(link, ConfigurationError):
+            return link, FailureKind.FATAL
+        found = _tls_error(link, where)
+        if found is not None:
+            return _caused(found, error), FailureKind.FATAL
+    text = " ".join(f"{type(link).__name__} {link}" for link in chain)
+    if "ACCESS_REFUSED" in text or "ProbableAuthentication" in text or re.search(r"\b403\b", text):
+        return _caused(
+            LoginRefused(f"{where} refused the login of user {user!r}: check user name and password"), error
+        ), FailureKind.REFUSED
+    if "NOT_ALLOWED" in text or "ProbableAccessDenied" in text or re.search(r"\b530\b", text):
+        return _caused(
+            LoginRefused(
+                f"{where} has no virtual host {vhost!r}, or user {user!r} may not use it "
+                "(rabbitmqctl add_vhost, rabbitmqctl set_permissions)"
+            ),
+            error,
+        ), FailureKind.REFUSED
+    if "AuthenticationError" in text:
+        return _caused(
+            LoginRefused(f"{where} does not offer the authentication mechanism PLAIN to user {user!r}"), error
+        ), FailureKind.REFUSED
+    return _caused(ConnectionFailed(_network_text(chain, where, host)), error), FailureKind.TRANSIENT
+
+
+_OPENSSL = re.compile(r"\[SSL: (\w+)\]")
+
+
+def _tls_error(link: BaseException, where: str) -> EventBusError | None:
+    if isinstance(link, ssl.SSLCertVerificationError):
+        return TLSNotVerified(
+            f"the certificate of {where} is not trusted: {link.verify_message}; name its CA with cacertfile=..., or "
+            "the name in it with server_name_indication=..."
+        )
+    # pika keeps no more of the error than its text.
+    quoted = _OPENSSL.search(str(link))
+    if isinstance(link, ssl.SSLError) or quoted:
+        reason = (getattr(link, "reason", None) or (quoted[1] if quoted else "")).upper()
+        if reason == "CERTIFICATE_VERIFY_FAILED":
+            return TLSNotVerified(f"the certificate of {where} is not trusted; name its CA with cacertfile=...")
+        if any(alert in reason for alert in _ALERTS):
+            return TLSNotVerified(
+                f"{where} refused our certificate ({reason.lower()}): check certfile, keyfile, its expiry and its CA"
+            )
+        if reason in (
+            "WRONG_VERSION_NUMBER",
+            "UNSUPPORTED_PROTOCOL",
+            "TLSV1_ALERT_PROTOCOL_VERSION",
+            "NO_PROTOCOLS_AVAILABLE",
+        ):
+            return TLSNotVerified(f"{where} does not speak TLS 1.2 or newer on this port ({reason.lower()})")
+    return None
+
+
+def _network_text(chain: list[BaseException], where: str, host: str) -> str:
+    for link in chain:
+        if isinstance(link, socket.gaierror):
+            return f"the host name {host!r} cannot be resolved: check its spelling and the DNS"
+        if isinstance(link, ConnectionRefusedError):
+            return f"nothing answers at {where}: is RabbitMQ running there?"
+        if isinstance(link, LaneError):
+            return f"{where} does not speak AMQP 0-9-1 as agreed: {link}"
+    if any(isinstance(link, TimeoutError) or "Timeout" in type(link).__name__ for link in chain):
+        return f"{where} does not answer in time: is RabbitMQ running there, and is the way to it free?"
+    for link in chain:
+        code = getattr(link, "reply_code", None)
+        if isinstance(code, int) and code not in (0, 200):
+            return f"{where} closed the connection: {getattr(link, 'reply_text', '')} ({code})"
+    last = " ".join(str(chain[-1]).split())[:200] if chain else ""
+    return f"the connection to {where} was lost{f': {last}' if last else ''}"
+
+
+def channel_error(code: int, text: str, what: str) -> Classified:
+    """Why the broker closed a channel, while it was asked for ``what`` (such as ``queue 'a'``)."""
+    text = " ".join(text.split())
+    if code == ACCESS_REFUSED:
+        return AccessRefused(
+            f"{what}: the broker user lacks a permission ({text}); grant it with rabbitmqctl set_permissions, or use "
+            "declare=passive in the URL where the topology exists already"
+        ), FailureKind.FATAL
+    if code == PRECONDITION:
+        return TopologyMismatch(
+            f"{what} exists with other properties ({text}); delete it, or declare it as it is"
+        ), FailureKind.FATAL
+    if code == NOT_FOUND:
+        return MissingEntity(f"{what} does not exist ({text})"), FailureKind.FATAL
+    if code == LOCKED:
+        # Left over from our own lost connection, which the broker has not noticed yet (RELEASED by its heartbeat).
+        return ConnectionFailed(f"{what} is locked by another connection ({text})"), FailureKind.TRANSIENT
+    return ConnectionFailed(f"{what}: the broker closed the channel: {text} ({code})"), FailureKind.TRANSIENT
+
+
+def _caused(error: EventBusError, cause: BaseException) -> EventBusError:
+    error.__cause__ = cause
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it holds, outermost first; each once."""
+    seen: set[int] = set()
+    todo: list[object] = [error]
+    while todo and len(seen) < 50:
+        item = todo.pop(0)
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        todo += [item.__cause__, item.__context__, getattr(item, "exception", None), *item.args]
+        many = getattr(item, "exceptions", None)
+        if isinstance(many, (list, tuple)):
+            todo += reversed(many)

@@ -1,0 +1,185 @@
+"""Our topology as operations: what is declared, with which arguments, and how it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventbus._topology import Binding, Exchange, Queue
+from eventbus.transport import ConsumerSpec
+from eventbus_rabbitmq._options import Declare, QueueType
+from eventbus_rabbitmq._port import (
+    BindExchange,
+    BindQueue,
+    Channel,
+    Consume,
+    DeclareExchange,
+    DeclareQueue,
+    Operation,
+    Qos,
+    Steps,
+)
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+CONSUMER_TAG = "eventbus"
+
+# One wait queue for each step, so that a short delay never stands behind a long one, and queues stay few.
+DELAYS = (
+    0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
+    2 * 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400,
+)  # fmt: skip
+
+
+def delay_step(seconds: float) -> float:
+    """The next delay of the ladder that is no shorter."""
+    return next((step for step in DELAYS if step >= seconds), DELAYS[-1])
+
+
+def wait_queue_name(queue: str, seconds: float) -> str:
+    """Where copies wait ``seconds`` before they go back to ``queue``."""
+    return f"{queue}.wait.{round(seconds * 1000)}"
+
+
+class Declarer:
+    """Makes operations by the transport's options."""
+
+    def __init__(self, *, queue_type: QueueType, declare: Declare) -> None:
+        self._queue_type = queue_type
+        self._declare = declare
+
+    def exchange(self, channel: Channel, exchange: Exchange) -> Steps[None]:
+        """Make sure of one exchange."""
+        if self._declare == "none" or not exchange.name:
+            return
+        yield DeclareExchange(
+            channel,
+            exchange.name,
+            exchange.kind,
+            self._declare == "passive" or exchange.name.startswith("amq."),
+            exchange.durable,
+            exchange.auto_delete,
+            exchange.internal,
+            exchange.arguments,
+        )
+
+    def check_exchange(self, channel: Channel, name: str) -> Steps[None]:
+        """Check that an exchange exists, of which no more than the name is known."""
+        if self._declare != "none":
+            yield DeclareExchange(channel, name, "topic", True, True, False, False, {})
+
+    def bindings(self, channel: Channel, bindings: tuple[Binding, ...], own_queue: str) -> Steps[None]:
+        """Make sure of bindings; an empty queue name stands for ``own_queue``."""
+        for binding in bindings:
+            queue = own_queue if binding.queue == "" else binding.queue
+            # A server-named queue is new each time; all else exists already where we may not create.
+            if self._declare != "create" and binding.queue != "":
+                continue
+            if queue is not None:
+                yield BindQueue(channel, queue, binding.exchange, binding.pattern, binding.arguments)
+            if binding.to_exchange is not None:
+                yield BindExchange(channel, binding.to_exchange, binding.exchange, binding.pattern, binding.arguments)
+
+    def queue(self, channel: Channel, queue: Queue) -> Steps[str]:
+        """Make sure of one queue, its dead-letter queue first. Gives its name."""
+        if queue.name and self._declare == "none":
+            return queue.name
+        passive = self._declare == "passive" and bool(queue.name)
+        if queue.dead_letter:
+            dead = Queue(name=queue.dead_letter, type=queue.type)
+            yield self._queue_operation(channel, dead, passive)
+        name: str = yield self._queue_operation(channel, queue, passive)
+        return name
+
+    def _queue_operation(self, channel: Channel, queue: Queue, passive: bool) -> DeclareQueue:
+        exclusive = queue.exclusive or not queue.name
+        return DeclareQueue(
+            channel,
+            queue.name,
+            passive,
+            queue.durable and not exclusive,
+            exclusive,
+            queue.auto_delete or not queue.name,
+            self.arguments(queue),
+        )
+
+    def type_of(self, queue: Queue) -> QueueType:
+        """Quorum or classic: quorum queues are durable, shared, and live until they are deleted."""
+        if not queue.name or not queue.durable or queue.exclusive or queue.auto_delete:
+            return "classic"
+        return queue.type or self._queue_type
+
+    def arguments(self, queue: Queue) -> Mapping[str, Any]:
+        """The ``x-`` arguments of a queue."""
+        kind = self.type_of(queue)
+        found: dict[str, Any] = {}
+        if kind == "quorum":
+            found["x-queue-type"] = "quorum"
+            if queue.delivery_limit is not None:
+                found["x-delivery-limit"] = queue.delivery_limit
+        elif queue.max_priority is not None:
+            found["x-max-priority"] = queue.max_priority
+        if queue.dead_letter:
+            found["x-dead-letter-exchange"] = ""
+            found["x-dead-letter-routing-key"] = queue.dead_letter
+            if kind == "quorum":
+                # At-least-once dead-lettering works only together with reject-publish (docs/quorum-queues).
+                found["x-dead-letter-strategy"] = "at-least-once"
+                found["x-overflow"] = "reject-publish"
+        if queue.message_ttl is not None:
+            found["x-message-ttl"] = round(queue.message_ttl * 1000)
+        if queue.expires is not None:
+            found["x-expires"] = round(queue.expires * 1000)
+        if queue.max_length is not None:
+            found["x-max-length"] = queue.max_length
+        if queue.single_active_consumer:
+            found["x-single-active-consumer"] = True
+        return {**found, **queue.arguments}
+
+    def wait_queue(self, channel: Channel, queue: str, seconds: float, like: QueueType) -> Steps[None]:
+        """Make sure of the queue where copies for ``queue`` wait.
+
+        It expires when unused, and publishing is no use to a broker: so it lives twice its delay and some minutes
+        longer than the last declaration, and is declared again before a copy that comes a minute later.
+        """
+        waiting = Queue(
+            name=wait_queue_name(queue, seconds),
+            type=like,
+            dead_letter=queue,
+            message_ttl=seconds,
+            expires=2 * seconds + 600,
+        )
+        yield self._queue_operation(channel, waiting, False)
+
+    def consumer(self, channel: Channel, spec: ConsumerSpec) -> Steps[str]:
+        """Everything that a consumer needs, then the consumer. Gives the queue's name."""
+        if spec.direct_reply:
+            yield Consume(channel, DIRECT_REPLY_TO, CONSUMER_TAG, True, False)
+            return DIRECT_REPLY_TO
+        for exchange in spec.topology.exchanges:
+            yield from self.exchange(channel, exchange)
+        name = spec.queue.name
+        for queue in spec.topology.queues or (spec.queue,):
+            declared = yield from self.queue(channel, queue)
+            if queue.name == spec.queue.name:
+                name = declared
+        yield from self.bindings(channel, spec.topology.bindings, name)
+        yield Qos(channel, spec.prefetch)
+        yield Consume(channel, name, CONSUMER_TAG, spec.auto_ack, False)
+        return name
+
+
+def describe(operation: Operation) -> str:
+    """What an operation is about, for error texts."""
+    match operation:
+        case DeclareExchange(_, name):
+            return f"exchange {name!r}"
+        case DeclareQueue(_, name):
+            return f"queue {name!r}"
+        case BindQueue(_, queue, exchange):
+            return f"binding of queue {queue!r} to exchange {exchange!r}"
+        case BindExchange(_, exchange, source):
+            return f"binding of exchange {exchange!r} to exchange {source!r}"
+        case Consume(_, queue):
+            return f"queue {queue!r}"
+        case _:
+            return "a channel"

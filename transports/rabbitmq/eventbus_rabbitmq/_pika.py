@@ -1,0 +1,299 @@
+"""pika under the engine: a reactor on pika's own I/O loop, for links of threads.
+
+pika owns the connection (TCP, TLS, negotiation, login, heartbeats) and answers the declarations; the lane takes the
+frames of every message out of its byte stream. The seams are adapter hooks of pika 1.x: ``_on_data_available``
+(bytes in), ``_adapter_emit_data`` (bytes out) and ``_transport.abort``; a test holds them in place.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pika
+from pika.adapters.select_connection import IOLoop
+from pika.exceptions import ChannelClosedByBroker
+
+from eventbus import ConnectionFailed
+from eventbus_rabbitmq import _port as port
+from eventbus_rabbitmq._errors import channel_error
+from eventbus_rabbitmq._operations import describe
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._tcp import TCP_OPTIONS
+from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+T = TypeVar("T")
+
+
+class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
+    """A pika connection whose bytes pass the lane first."""
+
+    lane: Lane | None = None
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if self.lane is None:
+            super()._on_data_available(data_in)
+        else:
+            self.lane.feed(data_in)
+
+    def pass_on(self, data: bytes) -> None:
+        """Frames that are pika's."""
+        super()._on_data_available(data)
+
+    def emit(self, data: bytes) -> None:
+        """Bytes of the lane."""
+        if self._transport is not None:
+            self._adapter_emit_data(data)
+
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return int(self._transport.get_write_buffer_size()) if self._transport is not None else 0
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class PikaReactor:
+    """Time and connections on one IOLoop, which a thread of the link runs."""
+
+    def __init__(self, options: RabbitMQOptions, name: str) -> None:
+        self._options = options
+        self._name = options.name or name
+        self.loop: Any = IOLoop()
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call at the end of this turn."""
+        self.loop.add_callback_threadsafe(function)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> port.Timer:
+        """Call after so many seconds."""
+        return _Timer(self.loop, self.loop.call_later(seconds, function))
+
+    def connect(self, host: str, number: int, role: str, events: port.Events) -> port.Attempt:
+        """Begin to connect."""
+        attempt = PikaAttempt(self.loop, events)
+        try:
+            parameters = self._parameters(host, number, role)
+        except Exception as error:  # certificates or credentials: told like a failed attempt
+            failure = error
+            self.call_soon(lambda: events.failed(failure))
+            return attempt
+        attempt.begin(parameters)
+        return attempt
+
+    def _parameters(self, host: str, number: int, role: str) -> Any:
+        options = self._options
+        login = options.login()
+        ssl_options = None
+        if options.tls is not None:
+            ssl_options = pika.SSLOptions(options.tls.context(), options.tls.server_name or host)
+        return pika.ConnectionParameters(
+            host=host,
+            port=number,
+            virtual_host=options.vhost,
+            credentials=pika.PlainCredentials(login.user, login.password.reveal()),
+            heartbeat=options.heartbeat,
+            ssl_options=ssl_options,
+            socket_timeout=options.connect_timeout,
+            stack_timeout=options.connect_timeout,
+            blocked_connection_timeout=None,
+            client_properties={"connection_name": f"{self._name} ({role})", "product": "eventbus"},
+            tcp_options={name: value for name, value in TCP_OPTIONS.items() if hasattr(socket, name)},
+        )
+
+
+class _Timer:
+    def __init__(self, loop: Any, handle: Any) -> None:
+        self._loop = loop
+        self._handle = handle
+
+    def cancel(self) -> None:
+        self._loop.remove_timeout(self._handle)
+
+
+class PikaAttempt:
+    """One attempt to connect, and the connection that comes of it."""
+
+    def __init__(self, loop: Any, events: port.Events) -> None:
+        self._loop = loop
+        self._events = events
+        self._connection: LaneConnection | None = None
+        self._given_up = False
+
+    def begin(self, parameters: Any) -> None:
+        """Let pika connect."""
+        connection = self._connection = LaneConnection(
+            parameters,
+            on_open_callback=self._opened,
+            on_open_error_callback=self._failed,
+            on_close_callback=self._lost,
+            custom_ioloop=self._loop,
+        )
+        connection.lane = Lane(connection.pass_on, self._events.blocked)
+
+    def abort(self) -> None:
+        """Give it up."""
+        self._given_up = True
+        connection = self._connection
+        if connection is not None and not connection.is_closed and not connection.is_closing:
+            connection.close()
+
+    def _opened(self, connection: LaneConnection) -> None:
+        if self._given_up:
+            connection.close()
+            return
+        assert connection.lane is not None
+        connection.lane.frame_max = connection.params.frame_max
+        self._events.opened(PikaSession(connection))
+
+    def _failed(self, connection: Any, error: Exception) -> None:
+        if not self._given_up:
+            self._events.failed(error)
+
+    def _lost(self, connection: Any, error: Exception) -> None:
+        if not self._given_up:
+            self._events.lost(error)
+
+
+class PikaSession:
+    """An open connection."""
+
+    def __init__(self, connection: LaneConnection) -> None:
+        self._connection = connection
+        self.frame_max = int(connection.params.frame_max)
+
+    def attach(self, number: int, channel: LaneChannel) -> None:
+        """The lane takes the frames of this channel."""
+        assert self._connection.lane is not None
+        self._connection.lane.channels[number] = channel
+
+    def detach(self, number: int) -> None:
+        """No more."""
+        assert self._connection.lane is not None
+        self._connection.lane.channels.pop(number, None)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._connection.emit(data)
+
+    def buffered(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._connection.unsent()
+
+    def run(self, steps: port.Steps[T], done: Callable[[T | None, Exception | None], None]) -> None:
+        """Drive a sequence by pika's callbacks."""
+        _Run(self._connection, steps, done).go(None, None)
+
+    def close(self) -> None:
+        """Close in order."""
+        if not self._connection.is_closed and not self._connection.is_closing:
+            self._connection.close()
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        self._connection.abort()
+
+
+class _Run:
+    """One sequence: yields an operation, gets its answer by callback, goes on."""
+
+    def __init__(self, connection: Any, steps: port.Steps[Any], done: Callable[[Any, Exception | None], None]) -> None:
+        self._connection = connection
+        self._steps = steps
+        self._done = done
+
+    def go(self, value: Any, error: Exception | None) -> None:
+        """The last operation ended so; do the next."""
+        try:
+            operation = self._steps.throw(error) if error is not None else self._steps.send(value)
+        except StopIteration as end:
+            self._done(end.value, None)
+            return
+        except Exception as failure:
+            self._done(None, failure)
+            return
+        answer = _Answer(self.go)
+        try:
+            _start(self._connection, operation, answer)
+        except Exception as failure:  # pika refuses it, as its connection or channel is closing
+            answer.error(ConnectionFailed(f"the connection is closing: {failure}"))
+
+
+class _Answer:
+    """The end of one operation: by its reply or by its channel's close, whichever comes first."""
+
+    def __init__(self, go: Callable[[Any, Exception | None], None]) -> None:
+        self._go = go
+        self._ended = False
+
+    def value(self, value: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            self._go(value, None)
+
+    def error(self, error: Exception) -> None:
+        if not self._ended:
+            self._ended = True
+            self._go(None, error)
+
+    def closed(self, what: str, reason: Exception) -> None:
+        if isinstance(reason, ChannelClosedByBroker):
+            self.error(channel_error(reason.reply_code, reason.reply_text, what)[0])
+        # A lost connection ends the sequence without an answer: its owner is told of the loss.
+
+
+def _start(connection: Any, operation: port.Operation, answer: _Answer) -> None:
+    if isinstance(operation, port.OpenChannel):
+        channel = connection.channel(on_open_callback=lambda c: answer.value((c, c.channel_number)))
+        channel.add_on_close_callback(lambda _, reason: answer.closed("a new channel", reason))
+        return
+    if isinstance(operation, port.CloseChannel):
+        if operation.channel.is_open:
+            operation.channel.close()
+        answer.value(None)
+        return
+    channel = operation.channel
+    channel.add_on_close_callback(lambda _, reason: answer.closed(describe(operation), reason))
+    _ask(channel, operation, answer)
+
+
+def _ask(channel: Any, operation: port.Operation, answer: _Answer) -> None:
+    def reply(frame: Any) -> None:
+        answer.value(None)
+
+    match operation:
+        case port.ConfirmSelect():
+            channel.confirm_delivery(lambda frame: None, callback=reply)
+        case port.DeclareExchange(_, name, kind, passive, durable, auto_delete, internal, arguments):
+            channel.exchange_declare(name, kind, passive, durable, auto_delete, internal, dict(arguments), reply)
+        case port.DeclareQueue(_, name, passive, durable, exclusive, auto_delete, arguments):
+            channel.queue_declare(
+                name, passive, durable, exclusive, auto_delete, dict(arguments), lambda f: answer.value(f.method.queue)
+            )
+        case port.BindQueue(_, queue, exchange, pattern, arguments):
+            channel.queue_bind(queue, exchange, pattern, dict(arguments), reply)
+        case port.BindExchange(_, exchange, source, pattern, arguments):
+            channel.exchange_bind(exchange, source, pattern, dict(arguments), reply)
+        case port.Qos(_, prefetch):
+            channel.basic_qos(prefetch_count=prefetch, callback=reply)
+        case port.Consume(_, queue, tag, no_ack, exclusive):
+            channel.basic_consume(queue, _never, no_ack, exclusive, tag, callback=reply)
+        case port.CancelConsumer(_, tag):
+            channel.basic_cancel(tag, reply)
+        case _:
+            raise AssertionError(operation)
+
+
+def _never(*delivery: Any) -> None:
+    """pika's own consumer callback: the lane has taken the delivery before."""

@@ -1,0 +1,160 @@
+"""The publisher side of a lane channel: what has been written, and what the broker says of it.
+
+Confirms are kept by delivery tag, within one channel of one connection, and never by message id: a resent or
+fanned-out message shares its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eventbus import PublishError, Rejected, Unroutable
+from eventbus._message import Message
+from eventbus_rabbitmq._content import ContentReader
+from eventbus_rabbitmq._wire.frames import (
+    ACK,
+    CHANNEL_CLOSE,
+    METHOD,
+    METHOD_ID,
+    NACK,
+    RETURN,
+    content_frames,
+    publish_method,
+    read_close,
+    read_return,
+    read_tag,
+)
+from eventbus_rabbitmq._wire.properties import Properties
+
+Done = Callable[[PublishError | None], None]
+
+_MAX_METHODS = 4096
+
+
+class Outgoing:
+    """One publish, from the call to its outcome."""
+
+    __slots__ = (
+        "alive",
+        "body",
+        "by",
+        "deadline",
+        "done",
+        "exchange",
+        "header",
+        "id",
+        "returned",
+        "topic",
+        "wait",
+        "written",
+    )
+
+    def __init__(self, message: Message, header: bytes, deadline: float, done: Done) -> None:
+        self.exchange = message.exchange
+        self.topic = message.topic
+        self.id = message.id
+        self.header = header
+        self.body = message.body
+        self.deadline = deadline
+        self.done = done
+        self.written = False
+        """Bytes may have left, on this or an earlier connection."""
+        self.returned: str | None = None
+        self.wait: float | None = None
+        """For a copy to a wait queue: its seconds."""
+        self.by: Callable[[Outgoing], None] | None = None
+        """For a request with direct reply-to: what publishes it on the channel of its reply."""
+        self.alive: Callable[[], bool] | None = None
+        """For a copy: whether its original can still be settled."""
+
+
+class Publisher:
+    """Confirm table of one channel. ``confirmed`` gets every outcome that the broker tells, in its order."""
+
+    def __init__(
+        self,
+        number: int,
+        frame_max: int,
+        write: Callable[[bytes], None],
+        confirmed: Callable[[Outgoing, PublishError | None], None],
+        closed: Callable[[int, str, int], None],
+    ) -> None:
+        self.number = number
+        self._frame_max = frame_max
+        self._write = write
+        self._confirmed = confirmed
+        self._closed = closed
+        self._tag = 0
+        self._methods: dict[tuple[str, str], bytes] = {}
+        self._returns = ContentReader(0, self._on_return)
+        self.unconfirmed: dict[int, Outgoing] = {}
+        self.proven: set[str] = set()
+        """Exchanges that have confirmed something on this channel."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Write one publish."""
+        key = (outgoing.exchange, outgoing.topic)
+        method = self._methods.get(key)
+        if method is None:
+            if len(self._methods) >= _MAX_METHODS:
+                self._methods.clear()
+            method = self._methods[key] = publish_method(*key)
+        self._tag += 1
+        outgoing.written = True
+        outgoing.returned = None
+        self.unconfirmed[self._tag] = outgoing
+        self._write(content_frames(self.number, method, outgoing.header, outgoing.body, self._frame_max))
+
+    def frame(self, kind: int, payload: bytes) -> bool:
+        """Take a frame of this channel; False leaves it to the client library."""
+        if kind != METHOD:
+            self._returns.take(kind, payload)
+            return True
+        method = METHOD_ID.unpack_from(payload)[0] if len(payload) >= 4 else 0
+        if method == ACK:
+            self._settle(*read_tag(payload), None)
+        elif method == NACK:
+            tag, bits = read_tag(payload)
+            self._settle(tag, bits & 1, Rejected("the broker refused the message (nack): a queue is full or failed"))
+        elif method == RETURN:
+            self._returns.begin(payload)
+        elif method == CHANNEL_CLOSE:
+            self._closed(*read_close(payload))
+            return False
+        else:
+            return False
+        return True
+
+    def _settle(self, tag: int, multiple: int, error: PublishError | None) -> None:
+        if multiple:
+            # Tags are given in rising order and a dict keeps it, so the first ones are the lowest.
+            tags = []
+            for known in self.unconfirmed:
+                if known > tag and tag != 0:
+                    break
+                tags.append(known)
+        else:
+            tags = [tag] if tag in self.unconfirmed else []
+        for known in tags:
+            outgoing = self.unconfirmed.pop(known)
+            outcome = error
+            if error is None:
+                self.proven.add(outgoing.exchange)
+                if outgoing.returned is not None:
+                    outcome = Unroutable(outgoing.returned)
+            self._confirmed(outgoing, outcome)
+
+    def _on_return(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
+        """The broker returns an unroutable message before it confirms it (RabbitMQ: docs/publishers)."""
+        _, text, exchange, topic = read_return(method)
+        for outgoing in self.unconfirmed.values():
+            if (
+                outgoing.returned is None
+                and outgoing.id == properties.message_id
+                and outgoing.exchange == exchange
+                and outgoing.topic == topic
+            ):
+                outgoing.returned = (
+                    f"no queue of exchange {exchange!r} takes topic {topic!r}: nobody is subscribed ({text})"
+                )
+                return

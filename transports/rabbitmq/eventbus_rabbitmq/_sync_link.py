@@ -1,0 +1,204 @@
+"""The link for threads: one I/O thread runs the engine; every method hands its work to that thread."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from eventbus import BusClosed, ConnectionFailed, PublishError
+from eventbus._message import Incoming, Message
+from eventbus._topology import Topology
+from eventbus.transport import (
+    ConsumerListener,
+    ConsumerSpec,
+    LinkSettings,
+    LinkStatus,
+    Phase,
+    Settlement,
+    StatusListener,
+)
+from eventbus_rabbitmq._engine import Engine, prepare
+from eventbus_rabbitmq._mapping import HeaderEncoder
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._pika import PikaReactor
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+_numbers = itertools.count(1)
+
+T = TypeVar("T")
+
+READY = Exception("ready")  # stands for "nothing is in the way" where None stands for "no answer"
+
+
+class RabbitMQSyncLink:
+    """See :class:`eventbus.transport.SyncLink`."""
+
+    def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
+        self._settings = settings
+        self._on_status = on_status
+        self._reactor = PikaReactor(options, settings.service)
+        self._engine = Engine(self._reactor, options, settings, self._changed)
+        self._encoder = HeaderEncoder()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+        self._lock = threading.Lock()
+        self._state = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._status = LinkStatus(phase=Phase.IDLE)
+
+    # -- the thread -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to connect."""
+        with self._lock:
+            if self._thread is not None or self._closed:
+                return
+            name = f"eventbus-io-{next(_numbers)}"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+        self._call(self._engine.open)
+
+    def _run(self) -> None:
+        try:
+            self._reactor.loop.start()
+        except Exception:
+            log.critical("the I/O thread ended by an error", exc_info=True)
+        finally:
+            self._reactor.loop.close()
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Run on the I/O thread, in the order given; the thread is woken once for many."""
+        self._calls.append(function)
+        if not self._scheduled:
+            self._scheduled = True
+            self._reactor.loop.add_callback_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        # Reset first: what is appended from now on wakes the thread again.
+        self._scheduled = False
+        calls = self._calls
+        for _ in range(len(calls)):
+            try:
+                calls.popleft()()
+            except Exception:
+                log.exception("an operation failed on the I/O thread")
+
+    def _ask(self, begin: Callable[[Callable[[], None]], None], timeout: float) -> bool:
+        """Run ``begin(done)`` on the I/O thread and wait until ``done`` is called."""
+        if self._thread is None or self._closed:
+            return True
+        done = threading.Event()
+        self._call(lambda: begin(done.set))
+        return done.wait(max(0.0, timeout))
+
+    def _get(self, function: Callable[[], T], timeout: float) -> T | None:
+        """Run on the I/O thread and give its result; None at the timeout."""
+        found: list[T] = []
+
+        def begin(done: Callable[[], None]) -> None:
+            found.append(function())
+            done()
+
+        self._ask(begin, timeout)
+        return found[0] if found else None
+
+    def _not_ready(self) -> tuple[Exception | None, bool]:
+        return self._engine.not_ready() or (READY, False)
+
+    def _changed(self, status: LinkStatus) -> None:
+        with self._lock:
+            self._status = status
+            self._state.notify_all()
+        self._on_status(status)
+
+    # -- what the bus asks ------------------------------------------------------------------------------
+
+    def declare(self, topology: Topology) -> None:
+        """Exchanges that publishing needs."""
+        self._call(lambda: self._engine.declare(topology))
+
+    def publish(self, message: Message, *, deadline: float, done: Callable[[PublishError | None], None]) -> None:
+        """Send one message."""
+        if self._closed:
+            done(BusClosed("the link is closed, so nothing was sent"))
+            return
+        try:
+            outgoing = prepare(self._encoder, message, max_body=self._settings.max_body, deadline=deadline, done=done)
+        except PublishError as error:
+            done(error)
+            return
+        reply_to = message.reply_to
+        self._call(lambda: self._engine.publish(outgoing, reply_to))
+
+    def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
+        """Keep a consumer running."""
+        self._call(lambda: self._engine.consume(spec, listener))
+
+    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
+        """Tell the broker what became of a delivery."""
+        self._call(lambda: self._engine.settle(incoming, settlement))
+
+    def status(self) -> LinkStatus:
+        """A snapshot."""
+        if self._closed or self._thread is None:
+            return self._status
+        if threading.current_thread() is self._thread:
+            return self._engine.status()
+        found = self._get(self._engine.status, 0.5)
+        return self._status if found is None else found
+
+    # -- what waits -------------------------------------------------------------------------------------
+
+    def wait_ready(self, timeout: float) -> None:
+        """Until connected and every consumer runs."""
+        until = time.monotonic() + timeout
+        while True:
+            with self._lock:
+                seen = self._status
+            error, terminal = self._get(self._not_ready, timeout + 1.0) or (None, False)
+            if error is READY:
+                return
+            left = until - time.monotonic()
+            if error is not None and terminal:
+                raise error
+            if left <= 0 or self._closed:
+                raise ConnectionFailed(
+                    f"not ready after {timeout:g} s: {error or 'no answer from the broker yet'}"
+                ) from error
+            with self._lock:
+                self._state.wait_for(lambda s=seen: self._status is not s, min(left, 0.25))  # type: ignore[misc]
+
+    def stop_consuming(self, timeout: float) -> None:
+        """Cancel all consumers."""
+        self._ask(self._engine.stop_consuming, timeout)
+
+    def flush(self, timeout: float) -> bool:
+        """Until settlements are written and their copies confirmed."""
+        return self._ask(self._engine.when_flushed, timeout)
+
+    def close(self, timeout: float) -> None:
+        """Close within ``timeout`` seconds."""
+        with self._lock:
+            thread, closed = self._thread, self._closed
+            if not closed and thread is None:
+                self._closed = True
+                self._reactor.loop.close()
+                return
+        if closed or thread is None:
+            return
+        if not self._ask(self._engine.close, timeout):
+            self._call(self._engine.abort)
+        self._closed = True
+        self._call(self._reactor.loop.stop)
+        thread.join(1.0)
+        if thread.is_alive():
+            log.error("the I/O thread did not end")
+        for call in list(self._calls):  # publishes that came too late must have their outcome too
+            call()

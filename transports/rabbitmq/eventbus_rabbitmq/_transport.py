@@ -1,0 +1,50 @@
+"""The transport: a value made from a URL; its links do the work."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from eventbus.transport import AsyncLink, Capabilities, LinkSettings, StatusListener, SyncLink
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._url import parse_url
+
+
+class RabbitMQTransport:
+    """RabbitMQ, from 3.10: sync links on pika, async links on aio-pika. Found for ``amqp://`` and ``amqps://``."""
+
+    def __init__(self, options: RabbitMQOptions) -> None:
+        self.options = options
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The transport that an AMQP URL describes (docs/rabbitmq.md has its options).
+
+        :raises ConfigurationError: what is wrong with the URL, without showing it.
+        """
+        return cls(parse_url(url))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it promises."""
+        return Capabilities(
+            durable=True,
+            processes=True,
+            direct_reply=True,
+            counts_crashes=self.options.queue_type == "quorum",
+        )
+
+    def sync_link(self, settings: LinkSettings, on_status: StatusListener) -> SyncLink:
+        """A link for threads."""
+        from eventbus_rabbitmq._sync_link import RabbitMQSyncLink  # brings in pika, which async users do without
+
+        return RabbitMQSyncLink(self.options, settings, on_status)
+
+    def async_link(self, settings: LinkSettings, on_status: StatusListener) -> AsyncLink:
+        """A link for the running event loop."""
+        from eventbus_rabbitmq._async_link import RabbitMQAsyncLink  # brings in aio-pika
+
+        return RabbitMQAsyncLink(self.options, settings, on_status)
+
+    def __repr__(self) -> str:
+        hosts = ",".join(f"{host}:{port}" for host, port in self.options.hosts)
+        return f"<RabbitMQTransport {hosts} vhost={self.options.vhost!r}>"
