@@ -1,4 +1,4 @@
-"""Field tables: what Python puts in comes out again, what foreign clients send is read, and nonsense is refused."""
+"""Field tables: Python's values come out again, foreign clients' are read, and nonsense is refused."""
 
 import enum
 import math
@@ -132,9 +132,7 @@ class TestRoundTrips:
             decoded = decode_table(encode_table({"d": Decimal("12345.60")}), 0)[0]["d"]
         assert str(decoded) == "12345.60"
 
-    @pytest.mark.parametrize(
-        ("given", "expected"), [("12E3", 12000), ("-2147483648", -(2**31)), ("0E+999999", 0)]
-    )
+    @pytest.mark.parametrize(("given", "expected"), [("12E3", 12000), ("-2E9", -2 * 10**9), ("0E9999", 0)])
     def test_a_decimal_with_a_positive_exponent_is_written_out(self, given: str, expected: int) -> None:
         assert decode_table(encode_table({"d": Decimal(given)}), 0)[0]["d"] == expected
 
@@ -238,7 +236,7 @@ class TestLimits:
             decode_table(deep_tables(9), 0)
 
     def test_as_many_entries_as_allowed_are_read_counted_over_all_levels(self) -> None:
-        limits = Limits(max_entries=6)
+        limits = Limits(max_entries=5)
         table = {"a": 1, "b": {"c": 2}, "d": [3]}
         assert decode_table(encode_table(table), 0, limits)[0] == table
         for more in ({**table, "e": 4}, {**table, "d": [3, 4]}, {**table, "b": {"c": 2, "x": "y"}}):
@@ -256,8 +254,9 @@ class TestLimits:
             decode_table(b"\xff\xff\xff\xff", 0)
 
     def test_a_depth_that_could_exhaust_the_stack_cannot_be_asked_for(self) -> None:
-        with pytest.raises(ValueError, match="max_depth"):
-            Limits(max_depth=65)
+        for depth in (0, 65):
+            with pytest.raises(ValueError, match="max_depth"):
+                Limits(max_depth=depth)
         with pytest.raises(LimitExceeded):
             decode_table(deep_tables(700), 0, Limits(max_depth=64))
 

@@ -13,6 +13,7 @@ import msgspec
 
 from eventbus_rabbitmq._wire.tables import (
     DEFAULT,
+    Buffer,
     Limits,
     MalformedData,
     UnsupportedValue,
@@ -46,9 +47,9 @@ _TEXT, _TABLE, _OCTET, _TIME = range(4)
 _KINDS = {"headers": _TABLE, "delivery_mode": _OCTET, "priority": _OCTET, "timestamp": _TIME}
 
 # Name, flag and kind in the order of the wire, which is that of Properties; the first has the highest bit.
+_NAMES = Properties.__struct_fields__
 _FIELDS: tuple[tuple[str, int, int], ...] = tuple(
-    (name, 0x8000 >> position, _KINDS.get(name, _TEXT))
-    for position, name in enumerate(Properties.__struct_fields__)
+    (name, 0x8000 >> place, _KINDS.get(name, _TEXT)) for place, name in enumerate(_NAMES)
 )
 _CONTINUED = 1  # another word of flags follows; class basic never needs one
 _FLAGS = struct.Struct(">H")
@@ -89,9 +90,7 @@ def _fields_of(flags: int) -> tuple[tuple[str, int], ...]:
     return tuple((name, kind) for name, flag, kind in _FIELDS if flags & flag)
 
 
-def decode_properties(
-    data: bytes | bytearray | memoryview, offset: int = 0, limits: Limits = DEFAULT
-) -> tuple[Properties, int]:
+def decode_properties(data: Buffer, offset: int = 0, limits: Limits = DEFAULT) -> tuple[Properties, int]:
     """Decode the properties at ``offset``; also the offset behind them (AMQP 0-9-1 section 4.2.6.1).
 
     The one unused flag (bit 1) is ignored, as the broker ignores it when it accepts the message.

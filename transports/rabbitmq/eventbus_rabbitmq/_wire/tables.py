@@ -40,8 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         # Each level is a few Python frames; this keeps every permitted depth far from RecursionError.
-        if self.max_depth > 64:
-            raise ValueError(f"max_depth is at most 64, not {self.max_depth}")
+        if not 1 <= self.max_depth <= 64:
+            raise ValueError(f"max_depth is 1 to 64, not {self.max_depth}")
 
 
 DEFAULT = Limits()
@@ -54,9 +54,11 @@ _TYPED_LENGTH = struct.Struct(">cI")
 _INT32 = struct.Struct(">ci")
 _INT64 = struct.Struct(">cq")
 _DOUBLE = struct.Struct(">cd")
-_TIMESTAMP = struct.Struct(">cQ")
-_DECIMAL = struct.Struct(">cBi")
 _STRING, _TABLE, _ARRAY, _BYTES, _VOID = b"SFAxV"
+
+Buffer = bytes | bytearray | memoryview
+_Budget = list[int]  # one number, shared by all levels: how many entries may still come
+_Value = tuple[Any, int]  # a value, and the offset behind it
 
 # Where a value stands: the name of the table, then keys and indexes. Text is made of it only for an error.
 _Path = tuple[str | int, ...]
@@ -81,9 +83,7 @@ def encode_shortstr(text: str, name: str = "text") -> bytes:
     """
     data = _utf8(text, (name,))
     if len(data) > MAX_SHORT:
-        raise UnsupportedValue(
-            f"{name}: at most {MAX_SHORT} bytes of UTF-8 fit a short string, not {len(data)}"
-        )
+        raise UnsupportedValue(f"{name}: at most {MAX_SHORT} bytes fit a short string, not {len(data)}")
     return bytes((len(data),)) + data
 
 
@@ -97,8 +97,6 @@ def encode_table(table: Mapping[str, object], limits: Limits = DEFAULT, *, name:
 
 
 def _encode_table(table: Mapping[str, object], path: _Path, depth: int) -> bytes:
-    if depth <= 0:
-        raise _refuse(path, f"a {type(table).__name__} nested too deep")
     parts: list[bytes] = []
     for key, value in table.items():
         if not isinstance(key, str):
@@ -152,7 +150,7 @@ def _encode_time(value: datetime, path: _Path) -> bytes:
     seconds = (value - _EPOCH) // _SECOND
     if seconds < 0:
         raise _refuse(path, "a datetime before 1970")
-    return _TIMESTAMP.pack(b"T", seconds)
+    return struct.pack(">cQ", b"T", seconds)
 
 
 def _encode_decimal(value: Decimal, path: _Path) -> bytes:
@@ -165,14 +163,12 @@ def _encode_decimal(value: Decimal, path: _Path) -> bytes:
         if negative:
             number = -number
         if -(2**31) <= number < 2**31:
-            return _DECIMAL.pack(b"D", max(-exponent, 0), number)
+            return struct.pack(">cBi", b"D", max(-exponent, 0), number)
     raise _refuse(path, "a Decimal that does not fit 32 bits and 255 places")
 
 
-def decode_table(
-    data: bytes | bytearray | memoryview, offset: int, limits: Limits = DEFAULT
-) -> tuple[dict[str, Any], int]:
-    """Decode the table that begins at ``offset``; also the offset behind it (section 4.2.5.5, RabbitMQ errata).
+def decode_table(data: Buffer, offset: int, limits: Limits = DEFAULT) -> tuple[dict[str, Any], int]:
+    """Decode the table that begins at ``offset``; also the offset behind it (section 4.2.5.5, errata).
 
     Of a key that stands twice the last value counts. Long strings that are not UTF-8 stay bytes,
     timestamps beyond year 9999 stay ints, and keys that are not UTF-8 get replacement characters.
@@ -198,10 +194,7 @@ def decode_table(
         raise MalformedData("a truncated table") from None
 
 
-def _decode_table(data: bytes, offset: int, end: int, depth: int, budget: list[int]) -> dict[str, Any]:
-    # ``budget`` holds the number of entries that may still come, shared by all levels.
-    if depth <= 0:
-        raise LimitExceeded("tables nested too deep")
+def _decode_table(data: bytes, offset: int, end: int, depth: int, budget: _Budget) -> dict[str, Any]:
     table: dict[str, Any] = {}
     length_at = _LENGTH.unpack_from
     left = budget[0]
@@ -236,9 +229,7 @@ def _decode_table(data: bytes, offset: int, end: int, depth: int, budget: list[i
     return table
 
 
-def _decode_array(data: bytes, offset: int, end: int, depth: int, budget: list[int]) -> list[Any]:
-    if depth <= 0:
-        raise LimitExceeded("arrays nested too deep")
+def _decode_array(data: bytes, offset: int, end: int, depth: int, budget: _Budget) -> list[Any]:
     items: list[Any] = []
     while offset < end:
         budget[0] -= 1
@@ -249,9 +240,7 @@ def _decode_array(data: bytes, offset: int, end: int, depth: int, budget: list[i
     return items
 
 
-def _decode_value(
-    kind: int, data: bytes, offset: int, end: int, depth: int, budget: list[int]
-) -> tuple[Any, int]:
+def _decode_value(kind: int, data: bytes, offset: int, end: int, depth: int, budget: _Budget) -> _Value:
     fixed = _FIXED.get(kind)
     if fixed is not None:
         layout, make = fixed
@@ -268,12 +257,15 @@ def _decode_value(
     stop = start + _LENGTH.unpack_from(data, offset)[0]
     if stop > end:
         raise MalformedData("a value that runs out of its table")
+    if kind == _STRING:
+        return _text(data[start:stop]), stop
+    if kind == _BYTES:
+        return data[start:stop], stop
+    if depth <= 1:
+        raise LimitExceeded("tables or arrays nested too deep")
     if kind == _TABLE:
         return _decode_table(data, start, stop, depth - 1, budget), stop
-    if kind == _ARRAY:
-        return _decode_array(data, start, stop, depth - 1, budget), stop
-    content = data[start:stop]
-    return (content if kind == _BYTES else _text(content)), stop
+    return _decode_array(data, start, stop, depth - 1, budget), stop
 
 
 def _text(data: bytes) -> str | bytes:
@@ -290,15 +282,11 @@ def _time(seconds: int) -> datetime | int:
         return seconds
 
 
-def _decimal(scale: int, number: int) -> Decimal:
-    # From text it is exact; arithmetic would round to the precision of the caller's decimal context.
-    return Decimal(f"{number}E-{scale}")
-
-
 # The types of fixed size. Both l and L are signed, as in the broker; s is 16 bits and no short string.
 _NUMBERS = dict(zip("tbBsuIilLfd", "?bBhHiIqqfd", strict=True))  # letter to its layout in module struct
 _FIXED: dict[int, tuple[struct.Struct, Callable[..., Any] | None]] = {
     **{ord(letter): (struct.Struct(f">{layout}"), None) for letter, layout in _NUMBERS.items()},
     ord("T"): (struct.Struct(">Q"), _time),
-    ord("D"): (struct.Struct(">Bi"), _decimal),
+    # From text it is exact; arithmetic would round to the precision of the caller's decimal context.
+    ord("D"): (struct.Struct(">Bi"), lambda scale, number: Decimal(f"{number}E-{scale}")),
 }
