@@ -45,6 +45,7 @@ class AsyncEventBus(BusCore):
 
     def _setup(self) -> None:
         self._runtime: AsyncRuntime | None = None
+        self._stopping: AsyncRuntime | None = None
         self._stopped = False
         self._pid = os.getpid()
         self._on_failed: Callable[[], None] = lambda: None
@@ -82,7 +83,12 @@ class AsyncEventBus(BusCore):
             return StopReport()
         if not self._is_ours(runtime):
             return StopReport()  # its loop is gone, or it is the parent process's: nothing of it can be used
-        return await runtime.stop(self.grace if grace is None else grace)
+        self._stopping = runtime
+        try:
+            return await runtime.stop(self.grace if grace is None else grace)
+        finally:
+            if self._stopping is runtime:
+                self._stopping = None
 
     async def run(self) -> StopReport:
         """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once.
@@ -140,6 +146,8 @@ class AsyncEventBus(BusCore):
 
     def _running(self) -> AsyncRuntime:
         runtime = self._runtime
+        if runtime is None and self._stopping is not None and in_handler.get():
+            runtime = self._stopping  # what handlers publish still goes out while the bus drains
         if runtime is not None:
             if runtime.loop is asyncio.get_running_loop() and os.getpid() == self._pid:
                 return runtime
@@ -169,7 +177,7 @@ class AsyncEventBus(BusCore):
 
     def health(self) -> Health:
         """State of the bus now; cheap."""
-        runtime = self._runtime
+        runtime = self._runtime or self._stopping
         if runtime is None:
             return Health(status="stopped", unroutable=self._unroutable)
         return self._health(
@@ -310,7 +318,7 @@ class AsyncEventBus(BusCore):
         """
         reply = self._reply_type(request, reply)
         answers: list[Any] = []
-        async with self._running().ask(self, request, options_from(options)) as replies:
+        async with self._running().ask(self, request, options_from(options), many=True) as replies:
             async for message in replies:
                 try:
                     answers.append(read_reply(message, self._reply_decoder(message.content_type, reply)))

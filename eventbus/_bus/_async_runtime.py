@@ -175,9 +175,9 @@ class AsyncRuntime:
 
     @asynccontextmanager
     async def ask(
-        self, bus: AsyncEventBus, request: Any, options: PublishOptions
+        self, bus: AsyncEventBus, request: Any, options: PublishOptions, *, many: bool = False
     ) -> AsyncIterator[AsyncIterator[Message]]:
-        """Send a request; gives an iterator of the replies that come before its deadline."""
+        """Send a request; gives an iterator of the reply, or ``many``, that come before its deadline."""
         timeout = bus.timeout if options.timeout is None else options.timeout
         deadline = time.monotonic() + timeout
         box: asyncio.Queue[Message | Exception] = asyncio.Queue()
@@ -192,7 +192,7 @@ class AsyncRuntime:
 
         def take(reply: Message | Exception) -> bool:
             box.put_nowait(reply)
-            return isinstance(reply, Exception)
+            return not many or isinstance(reply, Exception)
 
         def sent(error: PublishError | None) -> None:
             if error is not None:
@@ -259,6 +259,9 @@ class AsyncRuntime:
                 incoming = feed.waiting.popleft()
         finally:
             feed.free += 1
+            # Only an error that no handler should raise gets here with work waiting; it must not be left behind.
+            if feed.waiting and not self.draining:
+                feed.delivered(feed.waiting.popleft())
 
     async def _handle(self, served: Served, incoming: Incoming) -> None:
         if self.draining:
@@ -322,10 +325,10 @@ class AsyncRuntime:
             try:
                 result = copied.run(subscription.handler.call, event, context)
             except BaseException as raised:
-                # A future takes no StopIteration; a handler that raises one has failed all the same.
-                error = (
-                    RuntimeError("the handler raised StopIteration") if isinstance(raised, StopIteration) else raised
-                )
+                # A future takes no StopIteration, and GeneratorExit would end the waiting task instead of
+                # reaching it; a handler that raises one has failed all the same.
+                odd = isinstance(raised, (StopIteration, GeneratorExit))
+                error = RuntimeError(f"the handler raised {type(raised).__name__}") if odd else raised
             if number is not None:
                 self._watch.end(number)
             try:

@@ -100,11 +100,17 @@ class EventBus(BusCore):
         """
         with self._lock:
             runtime, self._runtime = self._runtime, None
-            self._stopping = runtime
+            if runtime is not None:
+                self._stopping = runtime
             self._stopped = True
         if runtime is None:
             return StopReport()
-        return runtime.stop(self.grace if grace is None else grace)
+        try:
+            return runtime.stop(self.grace if grace is None else grace)
+        finally:
+            with self._lock:
+                if self._stopping is runtime:
+                    self._stopping = None
 
     def run(self) -> StopReport:
         """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once. For the main thread.
@@ -144,6 +150,8 @@ class EventBus(BusCore):
 
     def _running(self) -> Runtime:
         runtime = self._runtime
+        if runtime is None and self._stopping is not None and in_handler.get():
+            runtime = self._stopping  # what handlers publish still goes out while the bus drains
         if runtime is not None:
             return runtime
         if self._stopped:
@@ -167,7 +175,7 @@ class EventBus(BusCore):
 
     def health(self) -> Health:
         """State of the bus now; cheap, from any thread."""
-        runtime = self._runtime
+        runtime = self._runtime or self._stopping
         if runtime is None:
             return Health(status="stopped", unroutable=self._unroutable)
         return self._health(
@@ -300,7 +308,7 @@ class EventBus(BusCore):
         """
         reply = self._reply_type(request, reply)
         answers: list[Any] = []
-        with self._running().ask(self, request, options_from(options)) as replies:
+        with self._running().ask(self, request, options_from(options), many=True) as replies:
             for message in replies:
                 try:
                     answers.append(read_reply(message, self._reply_decoder(message.content_type, reply)))

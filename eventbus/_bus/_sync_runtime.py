@@ -119,8 +119,10 @@ class Runtime:
     # -- requests ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def ask(self, bus: EventBus, request: Any, options: PublishOptions) -> Iterator[Iterator[Message]]:
-        """Send a request; gives an iterator of the replies that come before its deadline."""
+    def ask(
+        self, bus: EventBus, request: Any, options: PublishOptions, *, many: bool = False
+    ) -> Iterator[Iterator[Message]]:
+        """Send a request; gives an iterator of the reply, or ``many``, that come before its deadline."""
         timeout = bus.timeout if options.timeout is None else options.timeout
         deadline = time.monotonic() + timeout
         box: queue.SimpleQueue[Message | Exception] = queue.SimpleQueue()
@@ -135,7 +137,7 @@ class Runtime:
 
         def take(reply: Message | Exception) -> bool:
             box.put(reply)
-            return isinstance(reply, Exception)
+            return not many or isinstance(reply, Exception)
 
         def sent(error: PublishError | None) -> None:
             if error is not None:

@@ -45,8 +45,7 @@ def eventually(check: Callable[[], bool], timeout: float = 60.0) -> bool:
 def kill_in_the_middle(broker: LocalBroker, progress: Callable[[], int]) -> threading.Thread:
     """Kill the broker once some messages are through, and start it again."""
 
-    # RabbitMQ 3.10 answers a declaration before it is on disk; what promise 1 speaks of is a queue that exists.
-    broker.ctl("eval", "mnesia:sync_log().")
+    broker.sync()  # the promise is about queues that are on disk
 
     def run() -> None:
         eventually(lambda: progress() > MESSAGES // 5, 60)

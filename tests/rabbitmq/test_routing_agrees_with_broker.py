@@ -149,13 +149,10 @@ def assert_same_answers(
 
 @asked_of_broker
 @given(st.lists(patterns, min_size=6, max_size=18), st.lists(topics, min_size=1, max_size=20))
-def test_topic_patterns_match_as_on_the_broker(
-    on_broker: OnBroker, bound: list[str], published: list[str]
-) -> None:
+def test_topic_patterns_match_as_on_the_broker(on_broker: OnBroker, bound: list[str], published: list[str]) -> None:
     steps: list[Step] = [("declare_exchange", "topics", "topic")]
     steps += [
-        ("bind_queue", "topics", QUEUES[number % len(QUEUES)], pattern, {})
-        for number, pattern in enumerate(bound)
+        ("bind_queue", "topics", QUEUES[number % len(QUEUES)], pattern, {}) for number, pattern in enumerate(bound)
     ]
 
     assert_same_answers(on_broker, steps, [("topics", topic, {}) for topic in published])
@@ -209,9 +206,7 @@ def test_bindings_are_the_same_or_two_by_their_arguments_as_on_the_broker(on_bro
 
 exchanges = st.sampled_from([f"exchange{n}" for n in range(4)])
 few_patterns = st.sampled_from(["a", "b", "a.b", "*", "#", "a.#", ""])
-few_arguments = st.sampled_from(
-    [{}, {"k": 1}, {"k": 1.0}, {"k": 1, "l": "1"}, {"l": "1", "k": 1}, {"k": None}]
-)
+few_arguments = st.sampled_from([{}, {"k": 1}, {"k": 1.0}, {"k": 1, "l": "1"}, {"l": "1", "k": 1}, {"k": None}])
 changes = st.one_of(
     st.tuples(
         st.sampled_from(["bind_queue", "bind_queue", "unbind_queue"]),
@@ -228,9 +223,7 @@ changes = st.one_of(
         few_arguments,
     ),
 )
-messages = st.tuples(
-    exchanges, st.sampled_from(["a", "b", "a.b", ""]), st.sampled_from([{}, {"k": 1}, {"k": 2}])
-)
+messages = st.tuples(exchanges, st.sampled_from(["a", "b", "a.b", ""]), st.sampled_from([{}, {"k": 1}, {"k": 2}]))
 
 
 @asked_of_broker

@@ -157,7 +157,8 @@ class AioPikaSession:
         except BaseException as error:
             self._ended = True
             self._drop()
-            self.events.failed(self._failure or error)
+            # aiormq reports a close in the middle of its handshake as an unexpected frame, without its text.
+            self.events.failed(self._told() or error)
             return
         self._connection = connection
         self._opened = True
@@ -290,21 +291,16 @@ class AioPikaSession:
             return
         if self._opened:
             self._ended = True
-            reason = self._failure or error or self._close_reason()
+            reason = self._told() or error
             self._drop()
             self.events.lost(reason)
         elif error is not None and self._failure is None:
             self._failure = error  # aiormq tells it as an end of file, which hides a TLS alert
 
-    def _close_reason(self) -> BaseException | None:
-        try:
-            closing = self._aiormq().closing
-            if closing.done() and not closing.cancelled():
-                reason: BaseException | None = closing.exception()
-                return reason
-        except (AssertionError, AttributeError):
-            pass
-        return None
+    def _told(self) -> Exception | None:
+        """What the broker or the lane said of the end."""
+        lane = getattr(self, "lane", None)
+        return self._failure or (lane.closed if lane is not None else None)
 
     def close(self) -> None:
         """Close in order."""

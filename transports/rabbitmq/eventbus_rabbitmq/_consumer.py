@@ -289,9 +289,12 @@ class Consumer:
             return
         tag, redelivered, exchange, topic = method
         message = read_message(exchange, topic, properties, body)
-        message, attempt = restore_origin(message)
-        if redelivered or "x-delivery-count" in message.headers:
-            attempt += _crashes(message.headers.get("x-delivery-count"), redelivered)
+        crashes = message.headers.get("x-delivery-count")
+        origin, attempt = restore_origin(message)
+        if origin is not message:
+            message = without_brokers_own(origin)  # what the wait queue wrote is no part of the original
+        if redelivered or crashes is not None:
+            attempt += _crashes(crashes, redelivered)
         if not self.spec.auto_ack and not self.spec.direct_reply:
             life.acks.delivered(tag)
         self._listener.delivered(

@@ -16,7 +16,7 @@ OVERHEAD = 8
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 DELIVER, RETURN, ACK, NACK, CANCEL = 0x003C003C, 0x003C0032, 0x003C0050, 0x003C0078, 0x003C001E
-CHANNEL_CLOSE = 0x00140028
+CHANNEL_CLOSE, CONNECTION_CLOSE = 0x00140028, 0x000A0032
 BLOCKED, UNBLOCKED = 0x000A003C, 0x000A003D
 
 METHOD_ID = struct.Struct(">I")
@@ -101,7 +101,7 @@ def read_return(payload: bytes) -> tuple[int, str, str, str]:
 
 
 def read_close(payload: bytes) -> tuple[int, str, int]:
-    """Code, text, and the method that caused a Channel.Close (0 when none did)."""
+    """Code, text, and the method that caused a Channel.Close or Connection.Close (0 when none did)."""
     (code,) = _fixed(_CODE, payload, 4)
     text, offset = read_short(payload, 6)
     klass, method = _fixed(_CLOSE_IDS, payload, offset)

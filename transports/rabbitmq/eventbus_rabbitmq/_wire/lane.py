@@ -13,6 +13,7 @@ from typing import Protocol
 
 from eventbus_rabbitmq._wire.frames import (
     BLOCKED,
+    CONNECTION_CLOSE,
     END,
     HEAD,
     HEARTBEAT_FRAME,
@@ -20,6 +21,7 @@ from eventbus_rabbitmq._wire.frames import (
     METHOD_ID,
     OVERHEAD,
     UNBLOCKED,
+    read_close,
     read_short,
 )
 from eventbus_rabbitmq._wire.tables import WireError
@@ -30,6 +32,15 @@ ALIVE_SECONDS = 1.0
 
 class LaneError(Exception):
     """The peer does not speak AMQP as agreed; the connection cannot go on."""
+
+
+class ClosedByBroker(Exception):
+    """The broker closed the connection, and said why."""
+
+    def __init__(self, reply_code: int, reply_text: str) -> None:
+        super().__init__(f"{reply_text} ({reply_code})")
+        self.reply_code = reply_code
+        self.reply_text = reply_text
 
 
 class LaneChannel(Protocol):
@@ -50,6 +61,8 @@ class Lane:
     ) -> None:
         self.frame_max = NEGOTIATED_LATER
         self.channels: dict[int, LaneChannel] = {}
+        self.closed: ClosedByBroker | None = None
+        """Why the broker closed the connection, once it has said so."""
         self._forward = forward
         self._on_blocked = on_blocked
         self._clock = clock
@@ -130,3 +143,6 @@ class Lane:
             self._on_blocked(read_short(payload, 4)[0])
         elif method == UNBLOCKED:
             self._on_blocked(None)
+        elif method == CONNECTION_CLOSE:
+            code, text, _ = read_close(payload)
+            self.closed = ClosedByBroker(code, text)

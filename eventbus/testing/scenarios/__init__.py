@@ -1,0 +1,25 @@
+"""The scenarios of the conformance suite, by subject. Each is written once, and played on both buses."""
+
+from __future__ import annotations
+
+from eventbus.testing.scenarios.failures import Failures
+from eventbus.testing.scenarios.groups import Groups
+from eventbus.testing.scenarios.handlers import Handlers
+from eventbus.testing.scenarios.kinds import Kinds
+from eventbus.testing.scenarios.lifecycle import Lifecycle
+from eventbus.testing.scenarios.losses import Losses
+from eventbus.testing.scenarios.messages import Messages
+from eventbus.testing.scenarios.publishing import Publishing
+from eventbus.testing.scenarios.replies import Replies
+from eventbus.testing.scenarios.requests import Requests
+from eventbus.testing.scenarios.routing import Routing
+from eventbus.testing.scenarios.settling import Settling
+
+
+class Scenarios(
+    Publishing, Messages, Routing, Groups, Settling, Failures, Losses, Handlers, Requests, Replies, Lifecycle, Kinds
+):
+    """All of them."""
+
+
+__all__ = ["Scenarios"]
