@@ -98,6 +98,8 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``name`` is unique on the bus. ``queue.name == ""`` is a server-named exclusive queue; bindings with
     ``queue == ""`` belong to it. ``prefetch`` is the most unsettled deliveries; ``auto_ack`` lets the
     broker forget at delivery. ``direct_reply`` consumes the broker's direct reply-to instead of a queue.
+    ``replies`` marks the consumer of replies: it runs until the link is closed, because handlers that finish
+    while a bus drains still wait for answers.
     """
 
     name: str
@@ -106,6 +108,7 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     prefetch: int = 20
     auto_ack: bool = False
     direct_reply: bool = False
+    replies: bool = False
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +171,7 @@ class SyncLink(_Link, Protocol):
         """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
 
     def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers; when it returns no further delivery comes. Open ones can still be settled."""
+        """Cancel all consumers but that of replies; no delivery comes after it. Open ones can still be settled."""
 
     def flush(self, timeout: float) -> bool:
         """Until the settlements given so far are written and their copies confirmed; False at the timeout."""
@@ -184,7 +187,7 @@ class AsyncLink(_Link, Protocol):
         """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
 
     async def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers; when it returns no further delivery comes. Open ones can still be settled."""
+        """Cancel all consumers but that of replies; no delivery comes after it. Open ones can still be settled."""
 
     async def flush(self, timeout: float) -> bool:
         """Until the settlements given so far are written and their copies confirmed; False at the timeout."""

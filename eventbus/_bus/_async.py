@@ -282,9 +282,7 @@ class AsyncEventBus(BusCore):
     # -- requests ---------------------------------------------------------------------------------------
 
     @overload
-    async def request(
-        self, request: Request[R], /, **options: Unpack[PublishKeywords]
-    ) -> R: ...
+    async def request(self, request: Request[R], /, **options: Unpack[PublishKeywords]) -> R: ...
     @overload
     async def request(self, request: object, /, *, reply: type[R], **options: Unpack[PublishKeywords]) -> R: ...
     @overload

@@ -242,6 +242,10 @@ class AsyncRuntime:
         if self._feeds:
             self._lag.start()
 
+    def idle(self) -> bool:
+        """Whether no delivery is at work or waiting for its turn."""
+        return not self._tasks and not any(feed.waiting for feed in self._feeds.values())
+
     def _spawn(self, feed: Feed, incoming: Incoming) -> None:
         task = self.loop.create_task(
             self._work(feed, incoming), name=feed.served.subscription.name, context=self._context.copy()
@@ -346,7 +350,7 @@ class AsyncRuntime:
         """Drain and close within ``grace`` + 1 seconds."""
         until = time.monotonic() + grace
         self.draining = True
-        if self._feeds or self._replies:
+        if self._feeds:
             await self.link.stop_consuming(min(grace, 5.0))
         for feed in self._feeds.values():
             while feed.waiting:

@@ -228,7 +228,9 @@ class BusCore(Registrar):
             type="classic",
         )
         # Replies are matched and handed on at once, so the limit only bounds what is on the way.
-        return ConsumerSpec(name=REPLY_CONSUMER, queue=queue, prefetch=1000, auto_ack=True, direct_reply=direct)
+        return ConsumerSpec(
+            name=REPLY_CONSUMER, queue=queue, prefetch=1000, auto_ack=True, direct_reply=direct, replies=True
+        )
 
     def _reply_type(self, request: Any, reply: Any) -> Any:
         if reply is not None:

@@ -272,9 +272,7 @@ class EventBus(BusCore):
     # -- requests ---------------------------------------------------------------------------------------
 
     @overload
-    def request(
-        self, request: Request[R], /, **options: Unpack[PublishKeywords]
-    ) -> R: ...
+    def request(self, request: Request[R], /, **options: Unpack[PublishKeywords]) -> R: ...
     @overload
     def request(self, request: object, /, *, reply: type[R], **options: Unpack[PublishKeywords]) -> R: ...
     @overload

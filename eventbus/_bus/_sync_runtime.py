@@ -187,6 +187,10 @@ class Runtime:
             feed = self._feeds[subscription.name] = Feed(slots)
             self.link.consume(subscription.consumer(), feed)
 
+    def idle(self) -> bool:
+        """Whether no delivery is at work or waiting for its turn."""
+        return all(feed.slots.idle() for feed in list(self._feeds.values()))
+
     def _handle(self, served: Served, incoming: Incoming) -> None:
         if self.draining:
             self._dispatch.give_back(incoming)
@@ -232,7 +236,7 @@ class Runtime:
         """Drain and close within ``grace`` + 1 seconds."""
         until = time.monotonic() + grace
         self.draining = True
-        if self._feeds or self._replies:
+        if self._feeds:
             self.link.stop_consuming(min(grace, 5.0))
         for feed in self._feeds.values():
             for incoming in feed.slots.clear():

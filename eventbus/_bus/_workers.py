@@ -85,7 +85,7 @@ class Slots:
     """At most ``concurrency`` deliveries of one subscription at work; the others wait in order."""
 
     def __init__(self, concurrency: int, workers: Workers, work: Callable[[Any], None]) -> None:
-        self._free = concurrency
+        self._free = self._all = concurrency
         self._workers = workers
         self._work = work
         self._lock = threading.Lock()
@@ -109,6 +109,10 @@ class Slots:
                     self._free += 1
                     return
                 item = self._waiting.popleft()
+
+    def idle(self) -> bool:
+        """Whether nothing is at work or waiting."""
+        return self._free == self._all
 
     def clear(self) -> list[Any]:
         """Take back what no thread has begun."""

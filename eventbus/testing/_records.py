@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,47 @@ from eventbus._middleware import Middleware
 from eventbus._settlement import Ack, DeadLetter, Settlement
 
 E = TypeVar("E")
+
+
+class Fault(Protocol):
+    """A scripted fault; ``fired`` counts how often it has happened."""
+
+    fired: int
+
+
+class Faults(Protocol):
+    """What goes wrong with publishes whose topic fits the pattern: the next ``times``, or for ever with None."""
+
+    def nack(self, *, times: int | None = 1, topic: str = "#") -> Fault:
+        """The broker refuses the message: Rejected."""
+
+    def unroutable(self, *, times: int | None = 1, topic: str = "#") -> Fault:
+        """The broker has no queue for the message: Unroutable."""
+
+    def never_confirm(self, *, times: int | None = 1, topic: str = "#", taken: bool = True) -> Fault:
+        """No confirm comes: PublishUnknown. ``taken`` says whether the broker has the message."""
+
+    def duplicate(self, *, times: int | None = 1, topic: str = "#") -> Fault:
+        """The message is delivered twice."""
+
+    def refuse(self, *, times: int | None = 1, topic: str = "#") -> Fault:
+        """The message does not leave the process: NotSent."""
+
+    def disconnect(self) -> None:
+        """The connection is lost and comes back: unsettled messages are delivered again."""
+
+    def clear(self) -> None:
+        """Forget all faults."""
+
+
+class Time(Protocol):
+    """The broker's time in seconds."""
+
+    def now(self) -> float:
+        """The time that the test has reached."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what falls due happens now."""
 
 
 class DeadLettered(msgspec.Struct, frozen=True, kw_only=True):

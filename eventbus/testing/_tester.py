@@ -7,17 +7,15 @@ import importlib
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
+from eventbus._bus._async import AsyncEventBus
 from eventbus._bus._core import BusCore
+from eventbus._bus._sync import EventBus
 from eventbus._errors import ConfigurationError
 from eventbus._middleware import MiddlewareStack
 from eventbus._outgoing import PublishKeywords
-from eventbus.testing._records import DeadLettered, Events, Recorder
-
-if TYPE_CHECKING:
-    from eventbus._bus._async import AsyncEventBus
-    from eventbus._bus._sync import EventBus
+from eventbus.testing._records import DeadLettered, Events, Faults, Recorder, Time
 
 B = TypeVar("B", bound=BusCore)
 
@@ -31,15 +29,16 @@ class _Tester(Generic[B]):
     def __init__(self, bus: B, *, queue_type: Literal["quorum", "classic"] = "quorum") -> None:
         memory = _memory()
         self.bus = bus
-        self.clock: Any = memory.ManualClock()
+        self.clock: Time = memory.ManualClock()
         """The broker's time: it stands still until it is advanced."""
-        self.faults: Any = memory.FaultPlan()
-        """What shall go wrong: ``nack``, ``unroutable``, ``never_confirm``, ``duplicate``, ``refuse``, ``disconnect``.
-        """
+        self.faults: Faults = memory.FaultPlan()
+        """What shall go wrong."""
         self._transport = memory.MemoryTransport(clock=self.clock, faults=self.faults, queue_type=queue_type)
         self.broker: Any = self._transport.broker
+        """The in-memory broker (an ``eventbus_memory.MemoryBroker``), to look into its queues."""
         self._recorder = Recorder()
         self._restore: Callable[[], None] | None = None
+        self._looked_at = -1
         self.published = Events(self._recorder.published_messages, bus._codecs)
         """Events, requests and replies whose publish was confirmed, by handlers or by the test."""
         self.handled = Events(self._recorder.handled_messages, bus._codecs)
@@ -61,9 +60,7 @@ class _Tester(Generic[B]):
             for message in self.broker.messages(name):
                 if (message.id, served.subscription.name) not in known:
                     reason = str(message.headers.get("x-first-death-reason", "unknown"))
-                    found.append(
-                        DeadLettered(message=message, subscription=served.subscription.name, reason=reason)
-                    )
+                    found.append(DeadLettered(message=message, subscription=served.subscription.name, reason=reason))
         return found
 
     # -- swapping ---------------------------------------------------------------------------------------
@@ -92,14 +89,18 @@ class _Tester(Generic[B]):
     # -- rest -------------------------------------------------------------------------------------------
 
     def _quiet(self) -> bool:
-        """Whether nothing is on its way, in two looks with nothing happening between them."""
-        before = self._recorder.events
-        return self._idle() and self._recorder.events == before
-
-    def _idle(self) -> bool:
+        """Whether nothing is on its way, and nothing has happened since the last look."""
+        before, self._looked_at = self._looked_at, self._recorder.events
         runtime: Any = getattr(self.bus, "_runtime", None)
         if runtime is None:
             return True
+        if runtime.link.status().unconfirmed:
+            # Only a scripted fault holds a confirm back: the test's time goes on to where the publisher gives up.
+            self.clock.advance(1.0)
+            return False
+        return self._idle(runtime) and before == self._recorder.events
+
+    def _idle(self, runtime: Any) -> bool:
         for name in self.broker.queues():
             try:
                 queue = self.broker.queue(name)
@@ -107,18 +108,18 @@ class _Tester(Generic[B]):
                 continue
             if queue.unsettled or (queue.ready and queue.consumers):
                 return False
-        return runtime.idle() and self.bus.health().publishes_in_flight == 0  # type: ignore[attr-defined, no-any-return]
+        return runtime.idle()  # type: ignore[no-any-return]
 
     def _not_quiet(self, timeout: float) -> AssertionError:
         queues = [self.broker.queue(name) for name in self.broker.queues()]
         busy = ", ".join(f"{q.name} ({q.ready} waiting, {q.unsettled} unsettled)" for q in queues if q.unsettled)
-        return AssertionError(f"handlers did not come to rest within {timeout:g} s: {busy or 'publishes are open'}")
+        return AssertionError(f"handlers did not come to rest within {timeout:g} s: {busy or 'a handler runs'}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.bus!r}>"
 
 
-class BusTester(_Tester["EventBus"]):
+class BusTester(_Tester[EventBus]):
     """Runs a program's own bus in memory: the network is not touched, whatever URL the bus was given.
 
     ::
@@ -129,7 +130,7 @@ class BusTester(_Tester["EventBus"]):
             assert not t.dead_letters
 
             t.faults.nack(topic="invoices.#")              # the next publish there is refused
-            t.advance(60)                                  # retries with a delay and expiries happen now
+            t.advance(60)                                  # retries with a delay, and expiries, happen now
 
     Entering starts the bus on an in-memory broker of its own, with RabbitMQ's semantics; leaving stops the bus and
     gives it its transport back. ``queue_type`` is what a queue is that does not say so itself.
@@ -160,8 +161,9 @@ class BusTester(_Tester["EventBus"]):
 
         :raises PublishError: as :meth:`eventbus.EventBus.publish`. :raises AssertionError: no rest in 5 seconds.
         """
-        self.bus.publish(event, **options)
+        receipt = self.bus.submit(event, **options)
         self.drain()
+        receipt.wait()
 
     def drain(self, timeout: float = 5.0) -> None:
         """Wait until no handler runs and nothing is on its way; delayed retries may still wait for the clock.
@@ -180,7 +182,7 @@ class BusTester(_Tester["EventBus"]):
         self.drain(timeout)
 
 
-class AsyncBusTester(_Tester["AsyncEventBus"]):
+class AsyncBusTester(_Tester[AsyncEventBus]):
     """As :class:`BusTester`, for an :class:`eventbus.AsyncEventBus`: ``async with``, and ``await`` what waits."""
 
     async def __aenter__(self) -> Self:
@@ -206,8 +208,9 @@ class AsyncBusTester(_Tester["AsyncEventBus"]):
 
         :raises PublishError: as :meth:`eventbus.AsyncEventBus.publish`. :raises AssertionError: no rest in 5 seconds.
         """
-        await self.bus.publish(event, **options)
+        receipt = await self.bus.submit(event, **options)
         await self.drain()
+        await receipt
 
     async def drain(self, timeout: float = 5.0) -> None:
         """Wait until no handler runs and nothing is on its way; delayed retries may still wait for the clock.

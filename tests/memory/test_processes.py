@@ -26,7 +26,8 @@ def handle(event: Slow) -> None:
     print("ended", flush=True)
 
 def feed() -> None:
-    bus.wait_ready()
+    while "ready" not in bus.health().consumers.values():
+        time.sleep(0.01)
     bus.publish(Slow(float(sys.argv[1])))
 
 threading.Thread(target=feed).start()
@@ -54,8 +55,8 @@ async def main() -> None:
         print("ended", flush=True)
 
     async def feed() -> None:
-        await asyncio.sleep(0)
-        await bus.wait_ready()
+        while "ready" not in bus.health().consumers.values():
+            await asyncio.sleep(0.01)
         await bus.publish(Slow(float(sys.argv[1])))
 
     feeding = asyncio.create_task(feed())

@@ -6,7 +6,11 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from eventbus._delivery import Delivery
+from eventbus._errors import TopologyMismatch
+from eventbus._topology import Queue
 from eventbus.testing._eventually import eventually
 from eventbus.testing._facade import LOOP_THREADS, AsyncRunner
 from eventbus.testing._stage import Stage
@@ -166,6 +170,52 @@ class Lifecycle:
         stopping.join(10)
         asking.join(10)
         assert answers.all == [6]
+
+    def test_a_handler_may_ask_while_the_bus_drains(self, stage: Stage) -> None:
+        event, request = stage.event(Number), stage.event(Double)
+        begun, go, answers = threading.Event(), threading.Event(), Seen[Any]()
+        bus, responder = stage.bus(), stage.bus(service=stage.name("responder"))
+
+        @responder.respond(request)
+        def answer(asked: Double) -> int:
+            if asked.value == 0:
+                begun.set()
+                go.wait(10)
+            return 2 * asked.value + 1
+
+        @bus.subscribe(event)
+        def handle(number: Number) -> None:
+            try:
+                answers.add(bus.request(request(0), timeout=3.0))
+                answers.add(bus.request(request(1), timeout=3.0))
+            except Exception as error:
+                answers.add(error)
+
+        responder.start()
+        bus.start().publish(event(1))
+        assert begun.wait(10)
+        stopping = threading.Thread(target=bus.stop)
+        stopping.start()
+        eventually(lambda: bus.health().status == "draining")
+        stopping.join(0.05)
+        go.set()
+        stopping.join(10)
+        assert answers.all == [1, 3]
+
+    def test_a_queue_with_other_properties_fails_alone(self, stage: Stage) -> None:
+        wrong, right, seen = stage.event(Number), stage.event(Word), Seen[Word]()
+        stage.outside().consume(Queue(name=stage.queue_of(wrong), type="classic", max_length=5))
+        bus = stage.bus()
+        bus.subscribe(wrong)(noting(Seen()))
+        bus.subscribe(right)(noting(seen))
+        with pytest.raises(TopologyMismatch):
+            bus.start()
+        eventually(lambda: bus.health().consumers.get(stage.queue_of(right)) == "ready")
+        bus.publish(right("w"), mandatory=True)
+        assert seen.wait() == [right("w")]
+        health = bus.health()
+        assert health.status == "degraded"
+        assert set(health.errors) == {stage.queue_of(wrong)}
 
     def test_stopping_is_bounded_though_a_handler_never_ends(self, stage: Stage) -> None:
         event, begun, go, bus = stage.event(Number), threading.Event(), threading.Event(), stage.bus()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from eventbus._delivery import Delivery
+from eventbus._events import spec_of
 from eventbus._message import Message
 from eventbus._topology import Queue
 from eventbus.testing._features import needs
@@ -87,6 +89,26 @@ class Messages:
         bus.start().publish(event(1), topic="elsewhere.now", type="other.type")
         message = seen.wait()[0]
         assert (message.topic, message.type) == ("elsewhere.now", "other.type")
+
+    def test_a_structured_cloudevent_of_a_foreign_client_is_read(self, stage: Stage) -> None:
+        event, seen = stage.event(Number), Seen[Any]()
+        bus, outside = stage.bus(), stage.outside()
+
+        @bus.subscribe(event)
+        def handle(number: Number, delivery: Delivery) -> None:
+            seen.add((number, delivery.id, delivery.message.source))
+
+        bus.start()
+        body = {
+            "specversion": "1.0", "id": "their-id", "source": "urn:theirs", "type": spec_of(event).type,
+            "datacontenttype": "application/json", "data": {"value": 4, "kind": "foreign"},
+        }  # fmt: skip
+        message = outside.message(
+            exchange=stage.exchange.name, topic="number", body=json.dumps(body).encode(),
+            content_type="application/cloudevents+json",
+        )  # fmt: skip
+        assert outside.publish(message) is None
+        assert seen.wait() == [(event(4, "foreign"), "their-id", "urn:theirs")]
 
     @needs("expiry")
     def test_an_undelivered_event_expires_into_the_dead_letter_queue(self, stage: Stage) -> None:

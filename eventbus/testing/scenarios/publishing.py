@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from eventbus._errors import (
@@ -131,6 +133,15 @@ class Publishing:
         receipts = [bus.submit(event(n)) for n in range(300)]
         assert [e.value for e in seen.wait(300)] == list(range(300))
         assert [receipt.error() for receipt in receipts] == [None] * 300
+
+    def test_many_threads_may_publish_at_once(self, stage: Stage) -> None:
+        event, seen = stage.event(Number), Seen[Number]()
+        bus = stage.bus(window=10)
+        bus.subscribe(event, concurrency=4)(noting(seen))
+        bus.start()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: bus.publish(event(n), mandatory=True), range(200)))
+        assert sorted(e.value for e in seen.wait(200)) == list(range(200))
 
     def test_past_the_window_publishing_waits_and_then_goes_on(self, stage: Stage) -> None:
         event = stage.event(Number)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
@@ -21,6 +23,9 @@ log = logging.getLogger("eventbus.memory")
 
 _CROWD = 100
 """Callbacks waiting for the thread that makes them before others wait for it too."""
+
+
+_all: weakref.WeakSet[MemoryBroker] = weakref.WeakSet()
 
 
 class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +58,10 @@ class MemoryBroker:
     """
 
     def __init__(self, *, clock: Clock | None = None, queue_type: Literal["quorum", "classic"] = "quorum") -> None:
+        _all.add(self)
+        self._begin(clock, queue_type)
+
+    def _begin(self, clock: Clock | None, queue_type: Literal["quorum", "classic"]) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.queue_type = queue_type
         self.lock = threading.Lock()
@@ -224,3 +233,12 @@ class MemoryBroker:
                 connection.cut(core, error)
             for connection in connections:
                 connection.come_back(core)
+
+
+def _empty_in_child() -> None:
+    """Memory does not cross processes: a forked child has brokers without the parent's links and messages."""
+    for broker in list(_all):
+        broker._begin(None if isinstance(broker.clock, SystemClock) else broker.clock, broker.queue_type)
+
+
+os.register_at_fork(after_in_child=_empty_in_child)

@@ -227,6 +227,8 @@ class LinkState:
     def _cancel_all(self) -> None:
         with self._broker.step() as core:
             for consuming in self._consuming.values():
+                if consuming.spec.replies:
+                    continue
                 if consuming.consumer is not None and consuming.status.phase is Phase.READY:
                     core.repliers.pop(consuming.status.queue, None)
                     core.cancel(consuming.consumer)

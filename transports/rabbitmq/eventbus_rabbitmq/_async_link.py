@@ -97,7 +97,7 @@ class RabbitMQAsyncLink:
         return True
 
     async def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers."""
+        """Cancel all consumers but that of replies."""
         if not self._closed:
             await self._ask(self._engine.stop_consuming, timeout)
 

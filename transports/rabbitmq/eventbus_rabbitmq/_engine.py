@@ -213,8 +213,9 @@ class Engine:
     # -- the end ----------------------------------------------------------------------------------------
 
     def stop_consuming(self, done: Callable[[], None]) -> None:
-        """Cancel all consumers."""
-        left = len(self._consumers)
+        """Cancel all consumers but that of replies."""
+        consumers = [consumer for consumer in self._consumers.values() if not consumer.spec.replies]
+        left = len(consumers)
         if not left:
             done()
             return
@@ -225,7 +226,7 @@ class Engine:
             if left == 0:
                 done()
 
-        for consumer in list(self._consumers.values()):
+        for consumer in consumers:
             consumer.cancel(one)
 
     def when_flushed(self, done: Callable[[], None]) -> None:

@@ -176,7 +176,7 @@ class RabbitMQSyncLink:
                 self._state.wait_for(lambda s=seen: self._status is not s, min(left, 0.25))  # type: ignore[misc]
 
     def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers."""
+        """Cancel all consumers but that of replies."""
         self._ask(self._engine.stop_consuming, timeout)
 
     def flush(self, timeout: float) -> bool:
