@@ -26,6 +26,7 @@ lint: $(READY)  ## Check style and the import rules
 
 types: $(READY)  ## Check types, ours and those that a user sees
 	.venv/bin/mypy
+	.venv/bin/mypy tests/typing/test_typing.py
 	.venv/bin/basedpyright tests/typing
 
 format: $(READY)  ## Rewrite the code in our style

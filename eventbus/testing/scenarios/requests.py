@@ -104,6 +104,7 @@ class Requests:
             return asked.value
 
         bus.start()
+        bus.request(request(1))  # from now on there is a reply queue, which a short timeout could not wait for
         with pytest.raises(RequestTimeout):
             bus.request(request(0), timeout=0.1)
         go.set()

@@ -76,7 +76,8 @@ class Settling:
         event, seen = stage.event(Number), Seen[int]()
         bus = stage.bus()
 
-        @bus.subscribe(event, settle="receipt", retry=Retry(attempts=3))
+        # Nothing is ever unsettled, so a prefetch of 1 does not stop the second message.
+        @bus.subscribe(event, settle="receipt", prefetch=1, retry=Retry(attempts=3))
         def handle(number: Number) -> None:
             seen.add(number.value)
             raise RuntimeError("too late")
