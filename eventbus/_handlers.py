@@ -152,7 +152,7 @@ def _is_delivery(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool
     if parameter.kind not in _POSITIONAL or parameter.default is not parameter.empty:
         return False
     hint = hints.get(parameter.name)
-    return hint is Delivery or (hint is None and parameter.annotation is parameter.empty)
+    return hint in (Delivery, Any) or (hint is None and parameter.annotation is parameter.empty)
 
 
 def _dependency(hint: Any) -> Callable[..., Any] | None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
 
 import msgspec
+import pytest
 
 from eventbus._delivery import Context, Delivery
 from eventbus._handlers import Depends
@@ -224,6 +225,24 @@ class Handlers:
         stage.runner.call(lambda: bus.real.subscribe(event, concurrency=2)(handle))
         bus.start().publish_many([event(1), event(2)])
         assert seen.wait(2) == [True, True]
+
+    @only_on("async")
+    @pytest.mark.parametrize("error", [StopIteration, GeneratorExit, SystemExit])
+    def test_a_plain_function_that_raises_oddly_on_the_async_bus_costs_only_its_delivery(
+        self, stage: Stage, error: type[BaseException]
+    ) -> None:
+        event, seen = stage.event(Number), Seen[int]()
+        bus = stage.bus()
+
+        def handle(number: Number) -> None:
+            if number.value == 0:
+                raise error
+            seen.add(number.value)
+
+        stage.runner.call(lambda: bus.real.subscribe(event, retry=Retry(attempts=1))(handle))
+        bus.start().publish_many(event(n) for n in range(3))
+        assert seen.wait(2) == [1, 2]
+        stage.outside().dead_letters(stage.queue_of(event)).wait()
 
     def test_a_handler_may_publish(self, stage: Stage) -> None:
         number, word, seen = stage.event(Number), stage.event(Word), Seen[Word]()

@@ -72,10 +72,10 @@ class Messages:
         message = self._message(stage, correlation_id="order-77", priority=3)
         assert (message.correlation_id, message.priority) == ("order-77", 3)
 
-    def test_persistent_and_transient_are_told_apart(self, stage: Stage) -> None:
+    def test_an_event_is_persistent_unless_told_otherwise(self, stage: Stage) -> None:
         assert self._message(stage).persistent is True
 
-    def test_a_transient_event_stays_transient(self, stage: Stage) -> None:
+    def test_an_event_may_be_transient(self, stage: Stage) -> None:
         assert self._message(stage, persistent=False).persistent is False
 
     def test_type_and_topic_may_be_overridden_for_one_publish(self, stage: Stage) -> None:

@@ -286,7 +286,7 @@ class Publishing:
             late = [o for o in parked if o.deadline <= now]
             if late:
                 self._parked[key] = [o for o in parked if o.deadline > now]
-                self._expire(late)
+                self._expire(late, f"the broker has not answered yet whether {key!r} exists")
         if self._publisher is not None:
             unconfirmed = self._publisher.unconfirmed
             for tag in [t for t, o in unconfirmed.items() if o.deadline <= now]:
@@ -295,8 +295,8 @@ class Publishing:
         if self.pending():
             self._timer = self._reactor.call_later(SWEEP_SECONDS, self._sweep)
 
-    def _expire(self, late: list[Outgoing]) -> None:
-        why = f"the broker blocks publishing: {self.blocked}" if self.blocked else self._why_not()
+    def _expire(self, late: list[Outgoing], otherwise: str = "") -> None:
+        why = f"the broker blocks publishing: {self.blocked}" if self.blocked else self._why_not() or otherwise
         for outgoing in late:
             if outgoing.written:
                 outgoing.done(PublishUnknown(f"no confirm came by the deadline ({why or 'connected'})"))
