@@ -12,6 +12,8 @@ from eventbus._message import Message
 from eventbus._plugins import load
 
 if TYPE_CHECKING:
+    from eventbus._bus._async import AsyncEventBus
+    from eventbus._bus._sync import EventBus
     from eventbus._delivery import Delivery
     from eventbus._settlement import Settlement
     from eventbus.transport import LinkStatus
@@ -44,8 +46,8 @@ class Middleware:
     def settled(self, delivery: Delivery, settlement: Settlement, seconds: float) -> None:
         """Watch a delivery end, ``seconds`` after ``received``."""
 
-    def link_changed(self, status: LinkStatus) -> None:
-        """Watch the connection's and the consumers' states."""
+    def link_changed(self, bus: EventBus | AsyncEventBus, status: LinkStatus) -> None:
+        """Watch the states of a bus's connection and consumers."""
 
 
 class AsyncMiddleware(Middleware):
@@ -99,9 +101,9 @@ class MiddlewareStack:
         if self._settled:
             _tell(self._settled, delivery, settlement, seconds)
 
-    def link_changed(self, status: LinkStatus) -> None:
-        """Tell all of a change of the link."""
-        _tell(self._link_changed, status)
+    def link_changed(self, bus: Any, status: LinkStatus) -> None:
+        """Tell all of a change of a bus's link."""
+        _tell(self._link_changed, bus, status)
 
 
 def _resolve(item: Middleware | str) -> Middleware:

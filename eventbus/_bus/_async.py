@@ -227,10 +227,14 @@ class AsyncEventBus(BusCore):
         *,
         mandatory: bool,
     ) -> None:
-        if runtime.draining and not in_handler.get():
-            raise closed_error()
-        await runtime.enter_window(deadline)
         began = time.monotonic()
+        try:
+            if runtime.draining and not in_handler.get():
+                raise closed_error()
+            await runtime.enter_window(deadline)
+        except NotSent as error:
+            self._middleware.published(message, error, time.monotonic() - began)
+            raise
 
         def outcome(error: PublishError | None) -> None:
             runtime.window.leave()

@@ -293,7 +293,7 @@ class BusCore(Registrar):
 
     def _note_status(self, status: LinkStatus) -> None:
         before, self._status = self._status, status
-        self._middleware.link_changed(status)
+        self._middleware.link_changed(self, status)
         if status.phase is not before.phase:
             _log_phase(status)
         for name, consumer in status.consumers.items():

@@ -220,10 +220,14 @@ class EventBus(BusCore):
         *,
         mandatory: bool,
     ) -> None:
-        if runtime.draining and not in_handler.get():
-            raise closed_error()
-        runtime.enter_window(deadline)
         began = time.monotonic()
+        try:
+            if runtime.draining and not in_handler.get():
+                raise closed_error()
+            runtime.enter_window(deadline)
+        except NotSent as error:
+            self._middleware.published(message, error, time.monotonic() - began)
+            raise
 
         def outcome(error: PublishError | None) -> None:
             runtime.leave_window()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from eventbus_prometheus._metrics import BUCKETS, metrics_in
 from eventbus_prometheus._series import HandledSeries, PublishedSeries, Timed
 
 if TYPE_CHECKING:
-    from eventbus import PublishError
+    from eventbus import AsyncEventBus, EventBus, PublishError
 
 PORT = "EVENTBUS_PROMETHEUS_PORT"
 HOST = "EVENTBUS_PROMETHEUS_HOST"
@@ -61,6 +62,7 @@ class PrometheusMiddleware(Middleware):
         # By label values, which are bounded: looking a series up costs more than adding to it.
         self._published: dict[tuple[str, str], PublishedSeries] = {}
         self._handled: dict[tuple[str, str], HandledSeries] = {}
+        self._watches: weakref.WeakKeyDictionary[object, LinkWatch] = weakref.WeakKeyDictionary()
 
     # -- the endpoint -----------------------------------------------------------------------------------
 
@@ -120,20 +122,13 @@ class PrometheusMiddleware(Middleware):
 
     # -- connections ------------------------------------------------------------------------------------
 
-    @property
-    def link_changed(self) -> Callable[[LinkStatus], None]:
-        """The hook of one bus.
-
-        A bus takes its hooks once, when it is built. Giving each a watch of its own tells apart the buses of
-        one middleware, which the status does not.
-        """
-        watch = LinkWatch(self._metrics)
-
-        def changed(status: LinkStatus) -> None:
-            watch(status)
-            self._open_endpoint()
-
-        return changed
+    def link_changed(self, bus: EventBus | AsyncEventBus, status: LinkStatus) -> None:
+        """Show the states of a bus's connection and consumers."""
+        watch = self._watches.get(bus)
+        if watch is None:
+            watch = self._watches[bus] = LinkWatch(self._metrics)
+        watch(status)
+        self._open_endpoint()
 
     def _open_endpoint(self) -> None:
         if self._port is not None and self._endpoint is None:

@@ -61,7 +61,7 @@ def test_options_are_read() -> None:
         ("amqp://h/?heartbeat", "name=value"),
         ("amqp://h/?heartbeat=99999", "heartbeat"),
         ("amqp://h/?cacertfile=x", "amqps"),
-        ("amqps://h/?verify=verify_none", "cannot be switched off"),
+        ("amqps://h/?verify=verify_none", "no URL switches it off"),
         ("amqps://h/?keyfile=k", "without certfile"),
         ("amqp://[::1", "brackets"),
         ("amqp://h/?auth_mechanism=anonymous", "plain"),

@@ -22,7 +22,7 @@ from eventbus import ConnectionFailed, EventBusError
 from eventbus_rabbitmq import _port as port
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
-from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._options import Credentials, RabbitMQOptions
 from eventbus_rabbitmq._tcp import tune
 from eventbus_rabbitmq._wire.lane import Lane, LaneChannel, LaneError
 
@@ -106,9 +106,9 @@ class AsyncioReactor:
         """Call after so many seconds."""
         return self.loop.call_later(seconds, function)
 
-    def connect(self, host: str, number: int, role: str, events: port.Events) -> port.Attempt:
+    def connect(self, host: str, number: int, role: str, login: Credentials, events: port.Events) -> port.Attempt:
         """Begin to connect."""
-        attempt = AioPikaSession(self, host, number, self._options, f"{self._name} ({role})", events)
+        attempt = AioPikaSession(self, host, number, self._options, f"{self._name} ({role})", login, events)
         attempt.begin()
         return attempt
 
@@ -126,7 +126,14 @@ class AioPikaSession:
     lane: Lane
 
     def __init__(
-        self, reactor: AsyncioReactor, host: str, number: int, options: RabbitMQOptions, name: str, events: port.Events
+        self,
+        reactor: AsyncioReactor,
+        host: str,
+        number: int,
+        options: RabbitMQOptions,
+        name: str,
+        login: Credentials,
+        events: port.Events,
     ) -> None:
         self.events = events
         self.frame_max = 0
@@ -135,6 +142,7 @@ class AioPikaSession:
         self._host, self._number = host, number
         self._options = options
         self._name = name
+        self._login = login
         self._connection: aio_pika.Connection | None = None
         self._task: asyncio.Task[Any] | None = None
         self._opened = False
@@ -167,14 +175,13 @@ class AioPikaSession:
         self.events.opened(self)
 
     async def _connect(self) -> aio_pika.Connection:
-        login = self._options.login()
         # Made from parsed values: nothing of the user's URL reaches the driver.
         url = URL.build(
             scheme="amqp",
             host=self._host,
             port=self._number,
-            user=login.user,
-            password=login.password.reveal(),
+            user=self._login.user,
+            password=self._login.password.reveal(),
             path="/" + self._options.vhost.replace("%", "%25").replace("/", "%2F")
             if self._options.vhost != "/"
             else "/",
@@ -199,7 +206,7 @@ class AioPikaSession:
 
     def detach(self, number: int) -> None:
         """No more."""
-        self.lane.channels.pop(number, None)
+        self.lane.release(number)
 
     def write(self, data: bytes) -> None:
         """Send bytes."""

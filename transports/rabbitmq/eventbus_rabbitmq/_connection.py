@@ -39,7 +39,8 @@ class SupervisedConnection:
         self.session: Session | None = None
         self.control: Control | None = None
         self._attempt: Attempt | None = None
-        self._on_closed: Callable[[], None] | None = None
+        self._on_closed: list[Callable[[], None]] = []
+        self._user = ""
         self.keeper = Keeper(
             reactor, policy, open=self._open, abort=self._abort, close=self._close, lost=lambda: None, changed=changed
         )
@@ -57,7 +58,15 @@ class SupervisedConnection:
 
     def _open(self, token: int, address: int) -> None:
         host, port = self._hosts[address % len(self._hosts)]
-        self._attempt = self._reactor.connect(host, port, self._role, _Told(self, token, host, port))
+        try:
+            login = self._options.login()
+        except Exception as cause:  # the user's function
+            error = ConnectionFailed(f"no credentials for {host}:{port}: their function raised {type(cause).__name__}")
+            error.__cause__ = cause
+            self.keeper.failed(token, error, FailureKind.TRANSIENT)
+            return
+        self._user = login.user
+        self._attempt = self._reactor.connect(host, port, self._role, login, _Told(self, token, host, port))
 
     def _abort(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -76,8 +85,8 @@ class SupervisedConnection:
 
     def _closed(self) -> None:
         self.keeper.closed()
-        done, self._on_closed = self._on_closed, None
-        if done is not None:
+        waiting, self._on_closed = self._on_closed, []
+        for done in waiting:
             done()
 
     def close(self, done: Callable[[], None]) -> None:
@@ -86,9 +95,9 @@ class SupervisedConnection:
             self.keeper.stop()
             done()
             return
-        self._on_closed = done
+        self._on_closed.append(done)
         self.keeper.stop()
-        if self.session is None and self._on_closed is not None:
+        if self.session is None:
             self._closed()  # nothing was open
 
     def abort(self) -> None:
@@ -98,8 +107,7 @@ class SupervisedConnection:
         elif self._attempt is not None:
             self._attempt.abort()
             self._attempt = None
-        if self._on_closed is not None:
-            self._closed()
+        self._closed()
 
     # -- what an attempt tells --------------------------------------------------------------------------
 
@@ -134,7 +142,7 @@ class SupervisedConnection:
             self.keeper.lost(token, ours, kind)
 
     def _classify(self, error: BaseException, host: str, port: int) -> tuple[Exception, FailureKind]:
-        return connection_error(error, host, port, self._options.login().user, self._options.vhost)
+        return connection_error(error, host, port, self._user, self._options.vhost)
 
 
 class _Told:
@@ -145,10 +153,13 @@ class _Told:
         self._token = token
         self._host, self._port = host, port
         self._session: Session | None = None
+        self._reason: str | None = None
 
     def opened(self, session: Session) -> None:
         self._session = session
         self._connection.opened(self._token, session)
+        if self._reason is not None:  # said in the same packet as the connection's opening
+            self.blocked(self._reason)
 
     def failed(self, error: BaseException) -> None:
         self._connection.failed(self._token, error, self._host, self._port)
@@ -157,5 +168,6 @@ class _Told:
         self._connection.lost(self._token, self._session, error, self._host, self._port)
 
     def blocked(self, reason: str | None) -> None:
+        self._reason = reason
         if self._session is not None and self._session is self._connection.session:
             self._connection.on_blocked(reason)

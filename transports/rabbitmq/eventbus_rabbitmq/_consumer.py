@@ -30,6 +30,7 @@ from eventbus_rabbitmq._errors import MissingEntity, channel_error
 from eventbus_rabbitmq._keeper import Keeper
 from eventbus_rabbitmq._mapping import read_message, without_brokers_own
 from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, delay_step
+from eventbus_rabbitmq._options import QueueType
 from eventbus_rabbitmq._port import (
     CancelConsumer,
     Channel,
@@ -61,7 +62,9 @@ log = logging.getLogger("eventbus.rabbitmq")
 
 REQUEUE_PAUSE = 1.0
 
-Republish = Callable[[Message, float | None, str, Callable[[], bool], Callable[[PublishError | None], None]], None]
+Republish = Callable[
+    [Message, float | None, QueueType, Callable[[], bool], Callable[[PublishError | None], None]], None
+]
 """``(copy, wait seconds, its queue's type, is the original alive, done)``"""
 
 

@@ -20,7 +20,7 @@ from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
-from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._options import QueueType, RabbitMQOptions
 from eventbus_rabbitmq._port import Reactor, Session
 from eventbus_rabbitmq._publisher import Outgoing
 from eventbus_rabbitmq._publishing import FOREVER, Publishing
@@ -69,7 +69,7 @@ class Engine:
         self._encoder = HeaderEncoder()
         hosts = list(options.hosts)
         random.shuffle(hosts)
-        policy = Policy(backoff=Backoff(), attempt_timeout=options.connect_timeout)
+        policy = Policy(backoff=options.backoff, attempt_timeout=options.connect_timeout)
         self._publish_side = SupervisedConnection(
             reactor, hosts, options, policy, "publish", self._publish_up, self._publish_down, self._changed
         )
@@ -120,7 +120,7 @@ class Engine:
     def declare(self, topology: Topology) -> None:
         """Exchanges that publishing needs; declared before their first message."""
         for exchange in topology.exchanges:
-            self.publishing.declare(exchange)
+            self.publishing.destinations.declare(exchange)
 
     def publish(self, outgoing: Outgoing, reply_to: str | None) -> None:
         """Send a prepared message."""
@@ -136,7 +136,7 @@ class Engine:
         )  # fmt: skip
         self._consumers[spec.name] = consumer
         for exchange in spec.topology.exchanges:
-            self.publishing.declare(exchange)
+            self.publishing.destinations.declare(exchange)
         session = self._consume_side.session
         if session is not None:
             consumer.connected(session)
@@ -154,13 +154,13 @@ class Engine:
         self,
         copy: Message,
         wait: float | None,
-        like: str,
+        like: QueueType,
         alive: Callable[[], bool],
         done: Callable[[PublishError | None], None],
     ) -> None:
         """Publish a retry or dead-letter copy: no deadline of its own, as long as its original can be settled."""
         if wait is not None:
-            copy = msgspec.structs.replace(copy, topic=self.publishing.wait_queue(copy.topic, wait, like))
+            copy = msgspec.structs.replace(copy, topic=self.publishing.destinations.wait_queue(copy.topic, wait, like))
         self._copies += 1
 
         def finished(error: PublishError | None) -> None:

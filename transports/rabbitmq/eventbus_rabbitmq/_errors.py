@@ -50,6 +50,10 @@ def connection_error(error: BaseException, host: str, port: int, user: str, vhos
         return _caused(
             LoginRefused(f"{where} refused the login of user {user!r}: check user name and password"), error
         ), FailureKind.REFUSED
+    if ("NOT_ALLOWED" in text or "ProbableAccessDenied" in text) and _PASSING.search(text):
+        return _caused(
+            ConnectionFailed(f"{where} takes no connection to virtual host {vhost!r} now: {_last(chain)}"), error
+        ), FailureKind.TRANSIENT
     if "NOT_ALLOWED" in text or "ProbableAccessDenied" in text or re.search(r"\b530\b", text):
         return _caused(
             LoginRefused(
@@ -64,6 +68,9 @@ def connection_error(error: BaseException, host: str, port: int, user: str, vhos
         ), FailureKind.REFUSED
     return _caused(ConnectionFailed(_network_text(chain, where, host)), error), FailureKind.TRANSIENT
 
+
+# The same code as for a wrong vhost, for states that pass.
+_PASSING = re.compile(r"limit \(\d+\) is reached|vhost .* is down")
 
 _OPENSSL = re.compile(r"\[SSL: (\w+)\]")
 
@@ -108,8 +115,13 @@ def _network_text(chain: list[BaseException], where: str, host: str) -> str:
         code = getattr(link, "reply_code", None)
         if isinstance(code, int) and code not in (0, 200):
             return f"{where} closed the connection: {getattr(link, 'reply_text', '')} ({code})"
-    last = " ".join(str(chain[-1]).split())[:200] if chain else ""
+    last = _last(chain)
     return f"the connection to {where} was lost{f': {last}' if last else ''}"
+
+
+def _last(chain: list[BaseException]) -> str:
+    """The innermost error's text, in one line."""
+    return " ".join(str(chain[-1]).split())[:200] if chain else ""
 
 
 def channel_error(code: int, text: str, what: str) -> Classified:
@@ -121,9 +133,8 @@ def channel_error(code: int, text: str, what: str) -> Classified:
             "declare=passive in the URL where the topology exists already"
         ), FailureKind.FATAL
     if code == PRECONDITION:
-        return TopologyMismatch(
-            f"{what} exists with other properties ({text}); delete it, or declare it as it is"
-        ), FailureKind.FATAL
+        other = "exists with other properties" if "inequivalent" in text else "cannot be declared like this"
+        return TopologyMismatch(f"{what} {other} ({text}); delete it, or declare it as it is"), FailureKind.FATAL
     if code == NOT_FOUND:
         return MissingEntity(f"{what} does not exist ({text})"), FailureKind.FATAL
     if code == LOCKED:

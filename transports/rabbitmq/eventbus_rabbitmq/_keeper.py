@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -51,6 +52,8 @@ class Keeper:
         self._open, self._abort, self._close = open, abort, close
         self._lost, self._changed = lost, changed
         self._timer: Timer | None = None
+        self._events: deque[Event] = deque()
+        self._stepping = False
         self.state: State = initial()
 
     @property
@@ -95,7 +98,18 @@ class Keeper:
         self.tell(Lost(token, error, kind, random.random()))
 
     def tell(self, event: Event) -> None:
-        """Step the machine, and do what it says."""
+        """Step the machine, and do what it says. What is told meanwhile comes after that."""
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                self._step(self._events.popleft())
+        finally:
+            self._stepping = False
+
+    def _step(self, event: Event) -> None:
         self.state, actions = step(self.state, event, self._reactor.now(), self._policy)
         if self.state.due is None and self._timer is not None:
             self._timer.cancel()

@@ -47,6 +47,11 @@ class Declarer:
         self._queue_type = queue_type
         self._declare = declare
 
+    @property
+    def checks(self) -> bool:
+        """Whether what a message needs is looked for at the broker before the message is sent."""
+        return self._declare != "none"
+
     def exchange(self, channel: Channel, exchange: Exchange) -> Steps[None]:
         """Make sure of one exchange."""
         if self._declare == "none" or not exchange.name:

@@ -9,6 +9,7 @@ from typing import Literal, NoReturn
 import msgspec
 
 from eventbus import ConfigurationError
+from eventbus._supervisor import Backoff
 
 Declare = Literal["create", "passive", "none"]
 QueueType = Literal["quorum", "classic"]
@@ -86,7 +87,9 @@ class TLSFiles(msgspec.Struct, frozen=True, kw_only=True):
 class RabbitMQOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a broker, and what to declare there. Times are seconds.
 
-    ``hosts`` are tried in random order. ``credentials`` may be a callable, asked at every attempt to connect.
+    ``hosts`` are tried in random order. ``credentials`` may be a callable, asked at every attempt to connect; it is
+    to be quick, for the link waits for it. ``channel_max`` bounds the channels of a sync link's connection (0: the
+    broker's bound); aiormq, under async links, always takes the broker's.
     """
 
     hosts: tuple[tuple[str, int], ...] = (("127.0.0.1", 5672),)
@@ -98,6 +101,8 @@ class RabbitMQOptions(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 10.0
     queue_type: QueueType = "quorum"
     declare: Declare = "create"
+    channel_max: int = 0
+    backoff: Backoff = Backoff()
 
     def login(self) -> Credentials:
         """The credentials for this attempt."""

@@ -21,7 +21,7 @@ from eventbus import ConnectionFailed
 from eventbus_rabbitmq import _port as port
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
-from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._options import Credentials, RabbitMQOptions
 from eventbus_rabbitmq._tcp import TCP_OPTIONS
 from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 
@@ -80,21 +80,20 @@ class PikaReactor:
         """Call after so many seconds."""
         return _Timer(self.loop, self.loop.call_later(seconds, function))
 
-    def connect(self, host: str, number: int, role: str, events: port.Events) -> port.Attempt:
+    def connect(self, host: str, number: int, role: str, login: Credentials, events: port.Events) -> port.Attempt:
         """Begin to connect."""
         attempt = PikaAttempt(self.loop, events)
         try:
-            parameters = self._parameters(host, number, role)
-        except Exception as error:  # certificates or credentials: told like a failed attempt
+            parameters = self._parameters(host, number, role, login)
+        except Exception as error:  # certificates: told like a failed attempt
             failure = error
             self.call_soon(lambda: events.failed(failure))
             return attempt
         attempt.begin(parameters)
         return attempt
 
-    def _parameters(self, host: str, number: int, role: str) -> Any:
+    def _parameters(self, host: str, number: int, role: str, login: Credentials) -> Any:
         options = self._options
-        login = options.login()
         ssl_options = None
         if options.tls is not None:
             ssl_options = pika.SSLOptions(options.tls.context(), options.tls.server_name or host)
@@ -104,6 +103,7 @@ class PikaReactor:
             virtual_host=options.vhost,
             credentials=pika.PlainCredentials(login.user, login.password.reveal()),
             heartbeat=options.heartbeat,
+            channel_max=options.channel_max or pika.channel.MAX_CHANNELS,
             ssl_options=ssl_options,
             socket_timeout=options.connect_timeout,
             stack_timeout=options.connect_timeout,
@@ -181,7 +181,7 @@ class PikaSession:
     def detach(self, number: int) -> None:
         """No more."""
         assert self._connection.lane is not None
-        self._connection.lane.channels.pop(number, None)
+        self._connection.lane.release(number)
 
     def write(self, data: bytes) -> None:
         """Send bytes."""

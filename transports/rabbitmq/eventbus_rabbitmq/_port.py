@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from eventbus_rabbitmq._options import Credentials
 from eventbus_rabbitmq._wire.lane import LaneChannel
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Session(Protocol):
         """The lane takes the frames of this channel from now on."""
 
     def detach(self, number: int) -> None:
-        """No more."""
+        """No more; what still comes for its owner is dropped."""
 
     def write(self, data: bytes) -> None:
         """Send bytes; they are buffered, never waited for."""
@@ -182,5 +183,5 @@ class Reactor(Protocol):
     def call_later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call after so many seconds."""
 
-    def connect(self, host: str, number: int, role: str, events: Events) -> Attempt:
+    def connect(self, host: str, number: int, role: str, login: Credentials, events: Events) -> Attempt:
         """Begin to connect."""

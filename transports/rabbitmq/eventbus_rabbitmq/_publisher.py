@@ -7,6 +7,7 @@ fanned-out message shares its id.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 from eventbus import PublishError, Rejected, Unroutable
 from eventbus._message import Message
@@ -39,14 +40,14 @@ class Outgoing:
         "body",
         "by",
         "deadline",
-        "done",
         "exchange",
+        "finish_with",
         "header",
         "id",
         "returned",
+        "sends",
         "topic",
         "wait",
-        "written",
     )
 
     def __init__(self, message: Message, header: bytes, deadline: float, done: Done) -> None:
@@ -56,9 +57,9 @@ class Outgoing:
         self.header = header
         self.body = message.body
         self.deadline = deadline
-        self.done = done
-        self.written = False
-        """Bytes may have left, on this or an earlier connection."""
+        self.finish_with: Done | None = done
+        self.sends = 0
+        """How often it was written; bytes may have left each time, on this or an earlier connection."""
         self.returned: str | None = None
         self.wait: float | None = None
         """For a copy to a wait queue: its seconds."""
@@ -66,6 +67,12 @@ class Outgoing:
         """For a request with direct reply-to: what publishes it on the channel of its reply."""
         self.alive: Callable[[], bool] | None = None
         """For a copy: whether its original can still be settled."""
+
+    def done(self, error: PublishError | None) -> None:
+        """It has its outcome; the first one counts."""
+        finish, self.finish_with = self.finish_with, None
+        if finish is not None:
+            finish(error)
 
 
 class Publisher:
@@ -87,6 +94,7 @@ class Publisher:
         self._tag = 0
         self._methods: dict[tuple[str, str], bytes] = {}
         self._returns = ContentReader(0, self._on_return)
+        self._returned_to = 0
         self.unconfirmed: dict[int, Outgoing] = {}
         self.proven: set[str] = set()
         """Exchanges that have confirmed something on this channel."""
@@ -100,7 +108,7 @@ class Publisher:
                 self._methods.clear()
             method = self._methods[key] = publish_method(*key)
         self._tag += 1
-        outgoing.written = True
+        outgoing.sends += 1
         outgoing.returned = None
         self.unconfirmed[self._tag] = outgoing
         self._write(content_frames(self.number, method, outgoing.header, outgoing.body, self._frame_max))
@@ -147,13 +155,21 @@ class Publisher:
     def _on_return(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
         """The broker returns an unroutable message before it confirms it (RabbitMQ: docs/publishers)."""
         _, text, exchange, topic = read_return(method)
-        for outgoing in self.unconfirmed.values():
+        # RabbitMQ returns in the order of publishing, so the search begins behind the last one found. Headers beyond
+        # our limits hide the id; then exchange and topic, and the order, have to do.
+        ident = properties.message_id
+        first = next(iter(self.unconfirmed), self._tag + 1)
+        middle = max(first, self._returned_to + 1)
+        for tag in chain(range(middle, self._tag + 1), range(first, middle)):
+            outgoing = self.unconfirmed.get(tag)
             if (
-                outgoing.returned is None
-                and outgoing.id == properties.message_id
+                outgoing is not None
+                and outgoing.returned is None
+                and (ident is None or outgoing.id == ident)
                 and outgoing.exchange == exchange
                 and outgoing.topic == topic
             ):
+                self._returned_to = tag
                 outgoing.returned = (
                     f"no queue of exchange {exchange!r} takes topic {topic!r}: nobody is subscribed ({text})"
                 )

@@ -35,6 +35,9 @@ def parse_url(url: str) -> RabbitMQOptions:
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
     userinfo, at, hosts = authority.rpartition("@")
+    if "@" in path or ("@" in query and not at):
+        # Else the front of a password with a '/' or '?' in it would be taken, and told of, as a host's port.
+        raise ConfigurationError("reserved characters in user or password are percent-encoded: / is %2F, ? is %3F")
     values: dict[str, Any] = {"hosts": _hosts(hosts, PORTS[scheme]), "vhost": _vhost(path)}
     if at:
         user, colon, password = userinfo.partition(":")
@@ -98,7 +101,8 @@ def _one_of(*allowed: str) -> Callable[[str, str], str]:
 def _verify(name: str, text: str) -> str:
     if text != "verify_peer":
         raise ConfigurationError(
-            "TLS verification cannot be switched off by URL; name the broker's CA with cacertfile=... instead"
+            "TLS without verification would give the password to whoever answers, so no URL switches it off; for a "
+            "broker with a CA of its own, name that CA with cacertfile=..."
         )
     return text
 
@@ -116,6 +120,7 @@ def _plain_mechanism(name: str, text: str) -> str:
 # Query name: (field of the options, how its text is read); "tls." fields belong to TLSFiles.
 _KNOWN: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "heartbeat": ("heartbeat", _number(0, 65535)),
+    "channel_max": ("channel_max", _number(0, 65535)),
     "name": ("name", _plain),
     "connection_timeout": ("connect_timeout", lambda n, t: _number(1, 3_600_000)(n, t) / 1000),
     "queue_type": ("queue_type", _one_of("quorum", "classic")),
@@ -136,11 +141,15 @@ def _query(query: str, values: dict[str, Any]) -> dict[str, str]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=32)
     except ValueError:
         raise ConfigurationError("the part behind '?' is not of the form name=value&name=value") from None
+    seen: dict[str, str] = {}
     for name, text in pairs:
         if name not in _KNOWN:
             raise ConfigurationError(f"unknown URL option {name[:40]!r}; known are {', '.join(sorted(_KNOWN))}")
         field, convert = _KNOWN[name]
         value = convert(name, text)
+        if (field or name) in seen:
+            raise ConfigurationError(f"{name} says again what {seen[field or name]} has said before it")
+        seen[field or name] = name
         if field.startswith("tls."):
             tls[field[4:]] = value
         elif field:

@@ -12,14 +12,21 @@ from collections.abc import Callable
 from typing import Protocol
 
 from eventbus_rabbitmq._wire.frames import (
+    ACK,
     BLOCKED,
+    CHANNEL_CLOSE,
+    CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN_OK,
     CONNECTION_CLOSE,
+    DELIVER,
     END,
     HEAD,
     HEARTBEAT_FRAME,
     METHOD,
     METHOD_ID,
+    NACK,
     OVERHEAD,
+    RETURN,
     UNBLOCKED,
     read_close,
     read_short,
@@ -70,6 +77,11 @@ class Lane:
         self._began = False
         self._forwarded_at = clock()
 
+    def release(self, number: int) -> None:
+        """Nobody owns this channel any more: content that is still under way is dropped, until it is closed."""
+        if number in self.channels:
+            self.channels[number] = _Released(self, number)
+
     def feed(self, data: bytes) -> None:
         """Take what the socket gave. :raises LaneError: it is no AMQP."""
         buffer: bytes | bytearray = data
@@ -102,7 +114,6 @@ class Lane:
     def _frames(self, buffer: bytes | bytearray) -> int:
         size, at, kept = len(buffer), 0, 0
         limit, channels, unpack = self.frame_max, self.channels, HEAD.unpack_from
-        took = False
         while size - at >= OVERHEAD:
             kind, number, length = unpack(buffer, at)
             end = at + length + OVERHEAD
@@ -119,14 +130,16 @@ class Lane:
                     self._observe(bytes(buffer[at + 7 : end - 1]))
             else:
                 channel = channels.get(number)
-                if channel is not None and channel.frame(kind, bytes(buffer[at + 7 : end - 1])):
-                    if kept < at:
+                if channel is not None:
+                    if kept < at:  # first what came first: the library's answers before the delivery behind them
                         self._pass(bytes(buffer[kept:at]))
-                    kept, took = end, True
+                        kept = at
+                    if channel.frame(kind, bytes(buffer[at + 7 : end - 1])):
+                        kept = end
             at = end
         if kept < at:
             self._pass(bytes(buffer[kept:at]))
-        elif took and self._clock() - self._forwarded_at > ALIVE_SECONDS:
+        elif channels and self._clock() - self._forwarded_at > ALIVE_SECONDS:
             # The library must still believe that the connection is alive.
             self._pass(HEARTBEAT_FRAME)
         return at
@@ -146,3 +159,19 @@ class Lane:
         elif method == CONNECTION_CLOSE:
             code, text, _ = read_close(payload)
             self.closed = ClosedByBroker(code, text)
+
+
+class _Released:
+    """A channel that its owner has left. Half a message given to the client library would end the connection."""
+
+    def __init__(self, lane: Lane, number: int) -> None:
+        self._lane = lane
+        self._number = number
+
+    def frame(self, kind: int, payload: bytes) -> bool:
+        if kind != METHOD:
+            return True
+        method = METHOD_ID.unpack_from(payload)[0] if len(payload) >= 4 else 0
+        if method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK, CHANNEL_OPEN_OK):
+            self._lane.channels.pop(self._number, None)
+        return method in (DELIVER, RETURN, ACK, NACK)
