@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from eventbus._errors import DecodingError, RemoteError
+from eventbus._errors import DecodingError, RemoteError, RequestLost
 from eventbus._message import HeaderValue, Message
 from eventbus._settlement import error_text
 
@@ -70,6 +70,11 @@ class PendingReplies:
             waiters, self._waiters = list(self._waiters.values()), {}
         for waiter in waiters:
             waiter(error)
+
+
+def replies_lost() -> RequestLost:
+    """How requests end whose replies cannot come any more."""
+    return RequestLost("the connection was lost while the reply was awaited; the responder may have run")
 
 
 def deadline_headers(timeout: float) -> dict[str, HeaderValue]:

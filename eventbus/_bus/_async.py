@@ -5,33 +5,36 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable
+import threading
+import weakref
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from eventbus._bus._async_batches import TaskBatch
 from eventbus._bus._async_receipts import AsyncReceipt
 from eventbus._bus._async_runtime import AsyncRuntime
-from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, in_handler
+from eventbus._bus._batches import Member
+from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, full_error, in_handler
+from eventbus._bus._sending import Sending
 from eventbus._errors import (
     ConfigurationError,
     EventBusError,
     NotSent,
-    PublishError,
-    PublishManyError,
     RequestTimeout,
-    Unroutable,
 )
 from eventbus._events import Request
-from eventbus._message import Message
-from eventbus._outgoing import PublishKeywords, options_from
+from eventbus._outgoing import PublishKeywords, PublishOptions, options_from
 from eventbus._replies import read_reply
 from eventbus._supervisor import Phase
 from eventbus._topology import Exchange, Topology
 from eventbus.transport import LinkStatus
 
 R = TypeVar("R")
+
+
+_buses: weakref.WeakSet[AsyncEventBus] = weakref.WeakSet()
 
 
 class AsyncEventBus(BusCore):
@@ -44,10 +47,16 @@ class AsyncEventBus(BusCore):
     _allow_async = True
 
     def _setup(self) -> None:
+        self._after_fork()
+        _buses.add(self)
+
+    def _after_fork(self) -> None:
+        """Forget everything that belongs to loops and sockets: a forked child shares none of it."""
+        # Kept from being collected: a destructor might speak on the parent's sockets.
+        self._of_parent = getattr(self, "_runtime", None)
         self._runtime: AsyncRuntime | None = None
         self._stopping: AsyncRuntime | None = None
         self._stopped = False
-        self._pid = os.getpid()
         self._on_failed: Callable[[], None] = lambda: None
 
     # -- life -------------------------------------------------------------------------------------------
@@ -142,21 +151,21 @@ class AsyncEventBus(BusCore):
         await self.stop()
 
     def _is_ours(self, runtime: AsyncRuntime) -> bool:
-        return os.getpid() == self._pid and runtime.loop is asyncio.get_running_loop()
+        # A running loop that was first met on this thread is the one that runs here. asyncio's own answer asks the
+        # system for the process id (until Python 3.12), which costs more than an event's encoding.
+        return runtime.loop.is_running() and runtime.thread == threading.get_ident()
 
     def _running(self) -> AsyncRuntime:
         runtime = self._runtime
         if runtime is None and self._stopping is not None and in_handler.get():
             runtime = self._stopping  # what handlers publish still goes out while the bus drains
         if runtime is not None:
-            if runtime.loop is asyncio.get_running_loop() and os.getpid() == self._pid:
+            if self._is_ours(runtime):
                 return runtime
-            if os.getpid() == self._pid and not runtime.loop.is_closed():
+            if not runtime.loop.is_closed():
                 raise ConfigurationError("this bus lives on another event loop; make one bus for each loop")
-            self._of_parent = runtime  # kept from being collected: a destructor might speak on the parent's sockets
         if self._stopped:
             raise closed_error()
-        self._pid = os.getpid()
         self._runtime = runtime = AsyncRuntime(self, self._note_status)
         runtime.link.declare(Topology(exchanges=tuple(self._exchanges.values())))
         runtime.link.open()
@@ -186,7 +195,7 @@ class AsyncEventBus(BusCore):
             draining=runtime.draining,
             handlers=runtime.handlers,
             publishes=runtime.window.taken,
-            pending=runtime.pending,
+            pending=runtime.asker.pending,
         )
 
     # -- publishing -------------------------------------------------------------------------------------
@@ -206,46 +215,25 @@ class AsyncEventBus(BusCore):
         :raises NotSent: the event cannot be encoded, the window stayed full, or the bus is stopping.
         """
         runtime = self._running()
-        chosen = options_from(options)
-        deadline = time.monotonic() + (self.timeout if chosen.timeout is None else chosen.timeout)
-        message = self._middleware.outgoing(self._encoder.message(event, chosen))
-        future: asyncio.Future[PublishError | None] = runtime.loop.create_future()
+        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.loop)
+        if not self._send_now(runtime, receipt):
+            await self._send(runtime, receipt)
+        return receipt
 
-        def done(error: PublishError | None) -> None:
-            if not future.done():
-                future.set_result(error)
+    def _send_now(self, runtime: AsyncRuntime, sending: Sending) -> bool:
+        """Send without waiting, if there is a place in the window."""
+        if runtime.draining and not in_handler.get():
+            raise sending.not_sent(closed_error())
+        if not runtime.window.enter_now():
+            return False
+        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        return True
 
-        await self._send(runtime, message, deadline, done, mandatory=self._must_route(event, chosen))
-        return AsyncReceipt(message, future)
-
-    async def _send(
-        self,
-        runtime: AsyncRuntime,
-        message: Message,
-        deadline: float,
-        done: Callable[[PublishError | None], None],
-        *,
-        mandatory: bool,
-    ) -> None:
-        began = time.monotonic()
-        try:
-            if runtime.draining and not in_handler.get():
-                raise closed_error()
-            await runtime.enter_window(deadline)
-        except NotSent as error:
-            self._middleware.published(message, error, time.monotonic() - began)
-            raise
-
-        def outcome(error: PublishError | None) -> None:
-            runtime.window.leave()
-            if error is not None and type(error) is Unroutable and not mandatory:
-                self._note_unroutable(message)
-                error = None
-            if self._middleware.watches_publishes:
-                self._middleware.published(message, error, time.monotonic() - began)
-            done(error)
-
-        runtime.link.publish(message, deadline=deadline, done=outcome)
+    async def _send(self, runtime: AsyncRuntime, sending: Sending) -> None:
+        """Send when there is a place in the window."""
+        if not await runtime.window.enter(sending.deadline):
+            raise sending.not_sent(full_error(runtime.window.size, runtime.link.status()))
+        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
 
     async def publish_many(
         self, events: Iterable[object] | AsyncIterable[object], /, **options: Unpack[PublishKeywords]
@@ -256,32 +244,36 @@ class AsyncEventBus(BusCore):
 
         :raises PublishManyError: some failed; its ``failures`` say which and how. The others are confirmed.
         """
-        waiting: deque[tuple[int, object, AsyncReceipt]] = deque()
-        failures: list[tuple[int, object, PublishError]] = []
-        confirmed = position = 0
+        batch, chosen = TaskBatch(), options_from(options)
+        if isinstance(events, AsyncIterable):
+            async for event in events:
+                waits = self._add(batch, event, chosen)
+                if waits is not None:
+                    await waits
+        else:
+            for event in events:
+                waits = self._add(batch, event, chosen)
+                if waits is not None:
+                    await waits
+        return await batch.result()
 
-        async def settle() -> int:
-            at, event, receipt = waiting.popleft()
-            error = await receipt.error()
-            if error is None:
-                return 1
-            failures.append((at, event, error))
-            return 0
+    def _add(self, batch: TaskBatch, event: object, options: PublishOptions) -> Awaitable[None] | None:
+        """Send one of a batch; gives what to wait for when there is no place in the window."""
+        try:
+            runtime = self._running()
+            member = batch.member(self, runtime.window, event, options)
+            waits = None if self._send_now(runtime, member) else self._add_later(batch, runtime, member)
+        except NotSent as error:
+            batch.failed(event, error)
+            waits = None
+        batch.count += 1
+        return waits
 
-        async for event in _each(events):
-            try:
-                waiting.append((position, event, await self.submit(event, **options)))
-            except NotSent as error:
-                failures.append((position, event, error))
-            position += 1
-            while waiting and (len(waiting) >= self._window_size or waiting[0][2].done()):
-                confirmed += await settle()
-        while waiting:
-            confirmed += await settle()
-        if failures:
-            failures.sort(key=lambda failure: failure[0])
-            raise PublishManyError(confirmed, failures)
-        return confirmed
+    async def _add_later(self, batch: TaskBatch, runtime: AsyncRuntime, member: Member) -> None:
+        try:
+            await self._send(runtime, member)
+        except NotSent as error:
+            batch.ended(member, error)
 
     # -- requests ---------------------------------------------------------------------------------------
 
@@ -299,9 +291,9 @@ class AsyncEventBus(BusCore):
         :raises PublishError: the request could not be sent. :raises DecodingError: the answer does not fit.
         """
         reply = self._reply_type(request, reply)
-        async with self._running().ask(self, request, options_from(options)) as replies:
-            async for message in replies:
-                return read_reply(message, self._reply_decoder(message.content_type, reply))
+        message = await self._running().asker.one(request, options_from(options))
+        if message is not None:
+            return read_reply(message, self._reply_decoder(message.content_type, reply))
         raise RequestTimeout(f"no reply to {type(request).__name__} in time; the responder may have run")
 
     async def request_many(
@@ -320,7 +312,7 @@ class AsyncEventBus(BusCore):
         """
         reply = self._reply_type(request, reply)
         answers: list[Any] = []
-        async with self._running().ask(self, request, options_from(options), many=True) as replies:
+        async with aclosing(self._running().asker.many(request, options_from(options))) as replies:
             async for message in replies:
                 try:
                     answers.append(read_reply(message, self._reply_decoder(message.content_type, reply)))
@@ -329,15 +321,6 @@ class AsyncEventBus(BusCore):
                 if len(answers) == count:
                     break
         return answers
-
-
-async def _each(events: Iterable[object] | AsyncIterable[object]) -> Any:
-    if isinstance(events, AsyncIterable):
-        async for event in events:
-            yield event
-    else:
-        for event in events:
-            yield event
 
 
 def _catch_signals(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> list[signal.Signals]:
@@ -353,3 +336,11 @@ def _catch_signals(loop: asyncio.AbstractEventLoop, handler: Callable[[], None])
         ):  # not the main thread, or no such signals here
             break
     return caught
+
+
+def _forget_in_child() -> None:
+    for bus in list(_buses):
+        bus._after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from eventbus._bus._core import REPLY_CONSUMER, Served, StopReport, in_handler, request_error
+from eventbus._bus._async_asking import AsyncAsker
+from eventbus._bus._async_windows import AsyncWindow
+from eventbus._bus._core import Served, StopReport, in_handler
 from eventbus._bus._dispatch import Dispatch
 from eventbus._bus._lag import LagWatch
 from eventbus._bus._workers import Watch, Workers
 from eventbus._delivery import Context, Delivery
-from eventbus._errors import NotSent, PublishError, RequestLost
-from eventbus._ids import correlation_id
-from eventbus._message import Incoming, Message
-from eventbus._outgoing import PublishOptions
-from eventbus._replies import PendingReplies, deadline_headers
+from eventbus._message import Incoming
 from eventbus.transport import LinkStatus
 
 if TYPE_CHECKING:
@@ -33,38 +30,6 @@ log = logging.getLogger("eventbus")
 CLOSE_SECONDS = 1.0
 FINISH_MARGIN = 2.0
 CANCEL_SECONDS = 0.5
-
-
-class Replies:
-    """Listener of the reply consumer: knows the address to ask for, and fails what waits when it is lost."""
-
-    def __init__(self, pending: PendingReplies) -> None:
-        self._pending = pending
-        self._ready = asyncio.Event()
-        self._address = ""
-
-    def delivered(self, incoming: Incoming, /) -> None:
-        self._pending.resolve(incoming.message)
-
-    def started(self, queue: str, /) -> None:
-        self._address = queue
-        self._ready.set()
-
-    def stopped(self, error: Exception | None, /) -> None:
-        self._ready.clear()
-        self._pending.fail_all(
-            RequestLost("the connection was lost while the reply was awaited; the responder may have run")
-        )
-
-    async def address(self, timeout: float) -> str | None:
-        """Where replies shall go, once the broker has said so; None at the timeout."""
-        if not self._ready.is_set():
-            try:
-                async with asyncio.timeout(max(0.0, timeout)):
-                    await self._ready.wait()
-            except TimeoutError:
-                return None
-        return self._address
 
 
 class Feed:
@@ -91,61 +56,16 @@ class Feed:
         self.waiting.clear()
 
 
-class Window:
-    """Places for publishes without an outcome; the longest waiting gets the next free one."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self.empty = asyncio.Event()
-        self.empty.set()
-
-    async def enter(self, deadline: float) -> bool:
-        """Take a place; False when there was none until the deadline."""
-        if self.taken < self._size and not self._waiting:
-            self._take()
-            return True
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # the place had been given to us already
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            if isinstance(error, TimeoutError):
-                return False
-            raise
-        return True
-
-    def leave(self) -> None:
-        """Give a place back."""
-        self.taken -= 1
-        while self._waiting and self.taken < self._size:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._take()
-                turn.set_result(None)
-        if self.taken == 0:
-            self.empty.set()
-
-    def _take(self) -> None:
-        self.taken += 1
-        self.empty.clear()
-
-
 class AsyncRuntime:
     """The running part of an :class:`AsyncEventBus`, on one event loop."""
 
     def __init__(self, bus: AsyncEventBus, on_status: Callable[[LinkStatus], None]) -> None:
         self._bus = bus
         self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self.link = bus.transport.async_link(bus._settings, on_status)
-        self.pending = PendingReplies()
-        self.window = Window(bus._window_size)
+        self.window = AsyncWindow(bus._window_size)
+        self.asker = AsyncAsker(bus, self)
         self.draining = False
         self.serving = False
         self._workers = Workers(f"eventbus-{bus._settings.service}")
@@ -153,7 +73,6 @@ class AsyncRuntime:
         self._lag = LagWatch(self.loop)
         self._dispatch = Dispatch(bus, settle=self.link.settle, publish=self.link.publish)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._replies: Replies | None = None
         self._feeds: dict[str, Feed] = {}
         # Handlers run in this context: they may publish while the bus drains.
         self._context = copy_context()
@@ -163,71 +82,6 @@ class AsyncRuntime:
     def handlers(self) -> int:
         """Deliveries at work."""
         return len(self._tasks)
-
-    async def enter_window(self, deadline: float) -> None:
-        """Take a place among the publishes without an outcome, waiting for one until the deadline."""
-        if not await self.window.enter(deadline):
-            status = self.link.status()
-            why = f"; the broker blocks publishing: {status.blocked}" if status.blocked else ""
-            raise NotSent(f"{self._bus._window_size} publishes are without an outcome and none ended in time{why}")
-
-    # -- requests ---------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def ask(
-        self, bus: AsyncEventBus, request: Any, options: PublishOptions, *, many: bool = False
-    ) -> AsyncIterator[AsyncIterator[Message]]:
-        """Send a request; gives an iterator of the reply, or ``many``, that come before its deadline."""
-        timeout = bus.timeout if options.timeout is None else options.timeout
-        deadline = time.monotonic() + timeout
-        box: asyncio.Queue[Message | Exception] = asyncio.Queue()
-        correlation = options.correlation_id or correlation_id()
-        address = await self._reply_address(deadline)
-        options = msgspec.structs.replace(options, correlation_id=correlation, ttl=options.ttl or timeout)
-        message = bus._middleware.outgoing(
-            bus._encoder.message(
-                request, options, request=True, reply_to=address, extra_headers=deadline_headers(timeout)
-            )
-        )
-
-        def take(reply: Message | Exception) -> bool:
-            box.put_nowait(reply)
-            return not many or isinstance(reply, Exception)
-
-        def sent(error: PublishError | None) -> None:
-            if error is not None:
-                self.pending.fail(correlation, request_error(error))
-
-        self.pending.add(correlation, take)
-        try:
-            await bus._send(self, message, deadline, sent, mandatory=True)
-            yield self._replies_until(box, deadline)
-        finally:
-            self.pending.discard(correlation)
-
-    @staticmethod
-    async def _replies_until(box: asyncio.Queue[Message | Exception], deadline: float) -> AsyncIterator[Message]:
-        while True:
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    reply = await box.get()
-            except TimeoutError:
-                return
-            if isinstance(reply, Exception):
-                raise reply
-            yield reply
-
-    async def _reply_address(self, deadline: float) -> str:
-        replies = self._replies
-        if replies is None:
-            replies = self._replies = Replies(self.pending)
-            self.link.consume(self._bus._reply_consumer(), replies)
-        address = await replies.address(deadline - time.monotonic())
-        if address is None:
-            status = self.link.status()
-            error = status.error or getattr(status.consumers.get(REPLY_CONSUMER), "error", None)
-            raise NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
-        return address
 
     # -- handling ---------------------------------------------------------------------------------------
 
@@ -369,12 +223,7 @@ class AsyncRuntime:
             for task in running:
                 task.cancel()
             await asyncio.wait(running, timeout=CANCEL_SECONDS)
-        if self.window.taken:
-            try:
-                async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                    await self.window.empty.wait()
-            except TimeoutError:
-                pass
+        await self.window.wait_empty(until)
         await self.link.flush(max(0.0, until - time.monotonic()))
         unknown = self.window.taken
         await self.link.close(CLOSE_SECONDS)

@@ -15,6 +15,7 @@ from eventbus._errors import (
     ConfigurationError,
     EventBusError,
     NoResponder,
+    NotSent,
     PublishError,
     PublishUnknown,
     RequestLost,
@@ -27,7 +28,7 @@ from eventbus._middleware import Middleware, MiddlewareStack
 from eventbus._outgoing import Encoder, PublishOptions
 from eventbus._plugins import transport_from
 from eventbus._registration import Registrar, Router, specs_for
-from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, PendingReplies
+from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, PendingReplies, deadline_headers
 from eventbus._settlement import Retry
 from eventbus._subscription import Options, Subscription, build
 from eventbus._supervisor import Phase
@@ -199,6 +200,10 @@ class BusCore(Registrar):
 
     # -- publishing -------------------------------------------------------------------------------------
 
+    def _message(self, event: Any, options: PublishOptions) -> Message:
+        """The message of an event. :raises NotSent: it cannot be encoded."""
+        return self._middleware.outgoing(self._encoder.message(event, options))
+
     def _must_route(self, event: Any, options: PublishOptions) -> bool:
         if options.mandatory is not None:
             return options.mandatory
@@ -230,6 +235,16 @@ class BusCore(Registrar):
         # Replies are matched and handed on at once, so the limit only bounds what is on the way.
         return ConsumerSpec(
             name=REPLY_CONSUMER, queue=queue, prefetch=1000, auto_ack=True, direct_reply=direct, replies=True
+        )
+
+    def _request(
+        self, request: Any, options: PublishOptions, timeout: float, correlation: str, address: str
+    ) -> Message:
+        """The message of a request. :raises NotSent: it cannot be encoded."""
+        options = msgspec.structs.replace(options, correlation_id=correlation, ttl=options.ttl or timeout)
+        headers = deadline_headers(timeout)
+        return self._middleware.outgoing(
+            self._encoder.message(request, options, request=True, reply_to=address, extra_headers=headers)
         )
 
     def _reply_type(self, request: Any, reply: Any) -> Any:
@@ -322,6 +337,18 @@ def one_line(error: BaseException | None) -> str:
 def closed_error() -> BusClosed:
     """What publishing on a stopping bus raises."""
     return BusClosed("the bus is stopping or has stopped, so nothing was sent")
+
+
+def full_error(size: int, status: LinkStatus) -> NotSent:
+    """What publishing raises when the window stays full."""
+    why = f"; the broker blocks publishing: {status.blocked}" if status.blocked else ""
+    return NotSent(f"{size} publishes are without an outcome and none ended in time{why}")
+
+
+def no_reply_address(status: LinkStatus) -> NotSent:
+    """What asking raises while there is no queue for replies."""
+    error = status.error or getattr(status.consumers.get(REPLY_CONSUMER), "error", None)
+    return NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
 
 
 def request_error(error: PublishError) -> EventBusError:

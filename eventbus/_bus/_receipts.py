@@ -6,24 +6,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from eventbus._bus._sending import PATIENCE, SILENT, Sending
 from eventbus._errors import PublishError, PublishUnknown
-from eventbus._message import Message
+
+if TYPE_CHECKING:
+    from eventbus._bus._core import BusCore
+    from eventbus._bus._windows import Window
+    from eventbus._outgoing import PublishOptions
 
 log = logging.getLogger("eventbus")
 
-# The transport answers by the deadline; this much later the bus answers in its place.
-PATIENCE = 0.5
 
-
-class Receipt:
+class Receipt(Sending):
     """A publish on its way. Wait for it, or let it call you."""
 
-    __slots__ = ("_callbacks", "_deadline", "_error", "_lock", "_settled", "message")
+    __slots__ = ("_callbacks", "_error", "_lock", "_settled")
 
-    def __init__(self, message: Message, deadline: float) -> None:
-        self.message = message
-        self._deadline = deadline
+    def __init__(self, bus: BusCore, window: Window, event: Any, options: PublishOptions) -> None:
+        super().__init__(bus, window, event, options)
         self._error: PublishError | None = None
         self._settled = False
         self._callbacks: list[Callable[[Receipt], None]] = []
@@ -43,7 +45,7 @@ class Receipt:
     def error(self, timeout: float | None = None) -> PublishError | None:
         """The outcome: None when confirmed. Waits at most ``timeout`` seconds, or until the deadline."""
         if not self._settled:
-            left = max(0.0, self._deadline + PATIENCE - time.monotonic())
+            left = max(0.0, self.deadline + PATIENCE - time.monotonic())
             if timeout is not None and timeout < left:
                 if not self._lock.acquire(timeout=max(0.0, timeout)):
                     raise PublishUnknown(f"no confirm within {timeout:g} s; the receipt can be waited for again")
@@ -51,7 +53,7 @@ class Receipt:
             elif self._lock.acquire(timeout=left):
                 self._lock.release()
             else:
-                return PublishUnknown("the transport gave no outcome by the deadline")
+                return PublishUnknown(SILENT)
         return self._error
 
     def wait(self, timeout: float | None = None) -> None:
@@ -69,7 +71,7 @@ class Receipt:
         if self._settled:
             self._call()
 
-    def _set(self, error: PublishError | None) -> None:
+    def _ended(self, error: PublishError | None) -> None:
         self._error = error
         self._settled = True
         self._lock.release()

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, in_handler
+from eventbus._bus._batches import ThreadBatch
+from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, full_error, in_handler
 from eventbus._bus._receipts import Receipt
+from eventbus._bus._sending import Sending
 from eventbus._bus._signals import run_until_signalled
 from eventbus._bus._sync_runtime import Runtime
 from eventbus._errors import (
     EventBusError,
     NotSent,
-    PublishError,
-    PublishManyError,
     RequestTimeout,
-    Unroutable,
 )
 from eventbus._events import Request
-from eventbus._message import Message
 from eventbus._outgoing import PublishKeywords, options_from
 from eventbus._replies import read_reply
 from eventbus._supervisor import Phase
@@ -183,8 +179,8 @@ class EventBus(BusCore):
             running=True,
             draining=runtime.draining,
             handlers=runtime.handlers,
-            publishes=runtime.unconfirmed,
-            pending=runtime.pending,
+            publishes=runtime.window.taken,
+            pending=runtime.asker.pending,
         )
 
     # -- publishing -------------------------------------------------------------------------------------
@@ -204,41 +200,16 @@ class EventBus(BusCore):
         :raises NotSent: the event cannot be encoded, the window stayed full, or the bus is stopping.
         """
         runtime = self._running()
-        chosen = options_from(options)
-        deadline = time.monotonic() + (self.timeout if chosen.timeout is None else chosen.timeout)
-        message = self._middleware.outgoing(self._encoder.message(event, chosen))
-        receipt = Receipt(message, deadline)
-        self._send(runtime, message, deadline, receipt._set, mandatory=self._must_route(event, chosen))
+        receipt = Receipt(self, runtime.window, event, options_from(options))
+        self._send(runtime, receipt)
         return receipt
 
-    def _send(
-        self,
-        runtime: Runtime,
-        message: Message,
-        deadline: float,
-        done: Callable[[PublishError | None], None],
-        *,
-        mandatory: bool,
-    ) -> None:
-        began = time.monotonic()
-        try:
-            if runtime.draining and not in_handler.get():
-                raise closed_error()
-            runtime.enter_window(deadline)
-        except NotSent as error:
-            self._middleware.published(message, error, time.monotonic() - began)
-            raise
-
-        def outcome(error: PublishError | None) -> None:
-            runtime.leave_window()
-            if error is not None and type(error) is Unroutable and not mandatory:
-                self._note_unroutable(message)
-                error = None
-            if self._middleware.watches_publishes:
-                self._middleware.published(message, error, time.monotonic() - began)
-            done(error)
-
-        runtime.link.publish(message, deadline=deadline, done=outcome)
+    def _send(self, runtime: Runtime, sending: Sending) -> None:
+        if runtime.draining and not in_handler.get():
+            raise sending.not_sent(closed_error())
+        if not runtime.window.enter(sending.deadline):
+            raise sending.not_sent(full_error(runtime.window.size, runtime.link.status()))
+        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
 
     def publish_many(self, events: Iterable[object], /, **options: Unpack[PublishKeywords]) -> int:
         """Publish all, pipelined within the window; returns how many were confirmed.
@@ -247,31 +218,15 @@ class EventBus(BusCore):
 
         :raises PublishManyError: some failed; its ``failures`` say which and how. The others are confirmed.
         """
-        waiting: deque[tuple[int, object, Receipt]] = deque()
-        failures: list[tuple[int, object, PublishError]] = []
-        confirmed = 0
-
-        def settle() -> int:
-            position, event, receipt = waiting.popleft()
-            error = receipt.error()
-            if error is None:
-                return 1
-            failures.append((position, event, error))
-            return 0
-
-        for position, event in enumerate(events):
+        batch, chosen = ThreadBatch(), options_from(options)
+        for event in events:
             try:
-                waiting.append((position, event, self.submit(event, **options)))
+                runtime = self._running()
+                self._send(runtime, batch.member(self, runtime.window, event, chosen))
             except NotSent as error:
-                failures.append((position, event, error))
-            while waiting and (len(waiting) >= self._window_size or waiting[0][2].done()):
-                confirmed += settle()
-        while waiting:
-            confirmed += settle()
-        if failures:
-            failures.sort(key=lambda failure: failure[0])
-            raise PublishManyError(confirmed, failures)
-        return confirmed
+                batch.failed(event, error)
+            batch.count += 1
+        return batch.result()
 
     # -- requests ---------------------------------------------------------------------------------------
 
@@ -289,9 +244,9 @@ class EventBus(BusCore):
         :raises PublishError: the request could not be sent. :raises DecodingError: the answer does not fit.
         """
         reply = self._reply_type(request, reply)
-        with self._running().ask(self, request, options_from(options)) as replies:
-            for message in replies:
-                return read_reply(message, self._reply_decoder(message.content_type, reply))
+        message = self._running().asker.one(request, options_from(options))
+        if message is not None:
+            return read_reply(message, self._reply_decoder(message.content_type, reply))
         raise RequestTimeout(f"no reply to {type(request).__name__} in time; the responder may have run")
 
     def request_many(
@@ -310,7 +265,7 @@ class EventBus(BusCore):
         """
         reply = self._reply_type(request, reply)
         answers: list[Any] = []
-        with self._running().ask(self, request, options_from(options), many=True) as replies:
+        with self._running().asker.many(request, options_from(options)) as replies:
             for message in replies:
                 try:
                     answers.append(read_reply(message, self._reply_decoder(message.content_type, reply)))
