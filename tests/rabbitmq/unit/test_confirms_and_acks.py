@@ -5,6 +5,7 @@ import pamqp.frame
 import pamqp.header
 import pytest
 from eventbus_rabbitmq._acks import Acks
+from eventbus_rabbitmq._engine import prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder, read_message
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._wire.properties import Properties, decode_properties
@@ -29,7 +30,8 @@ class Channel:
 
     def send(self, topic: str, id: str = "same") -> None:
         message = Message(exchange="e", topic=topic, body=b"{}", id=id, type="t", source="s")
-        self.publisher.send(Outgoing(message, HeaderEncoder().encode(message), 0.0, lambda error: None))
+        outgoing = prepare(HeaderEncoder(), message, max_body=1000, deadline=0.0, done=lambda error: None)
+        self.publisher.send(outgoing)
 
     def receive(self, *frames: object) -> None:
         for frame in frames:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -95,8 +96,8 @@ class AsyncioReactor:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def now(self) -> float:
-        """Monotonic seconds."""
-        return self.loop.time()
+        """Monotonic seconds: not the loop's time, which need not be the clock of the bus's deadlines."""
+        return time.monotonic()
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call at the end of this turn."""

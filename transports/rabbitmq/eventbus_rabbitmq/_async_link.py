@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from eventbus import BusClosed, ConnectionFailed, PublishError
@@ -46,8 +45,6 @@ class RabbitMQAsyncLink:
         if self._closed:
             done(BusClosed("the link is closed, so nothing was sent"))
             return
-        # The loop's clock need not be time.monotonic (uvloop's and tests' are not promised to be).
-        deadline += self._reactor.now() - time.monotonic()
         try:
             outgoing = prepare(self._encoder, message, max_body=self._settings.max_body, deadline=deadline, done=done)
         except PublishError as error:

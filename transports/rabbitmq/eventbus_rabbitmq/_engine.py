@@ -45,7 +45,7 @@ def prepare(
     """
     if len(message.body) > max_body:
         raise MessageTooLarge(f"the body has {len(message.body)} bytes, above the limit of {max_body}")
-    if len(message.topic.encode()) > MAX_TOPIC_BYTES or len(message.exchange.encode()) > MAX_TOPIC_BYTES:
+    if not (_fits(message.topic) and _fits(message.exchange)):
         raise MessageTooLarge(f"topic and exchange have at most {MAX_TOPIC_BYTES} bytes each")
     try:
         header = encoder.encode(message)
@@ -53,7 +53,20 @@ def prepare(
         raise EncodingError(f"headers or attributes cannot be sent: {error}") from error
     if len(header) > 100_000:
         raise MessageTooLarge(f"headers and attributes have {len(header)} bytes; they must fit one frame")
-    return Outgoing(message, header, deadline, done)
+    return Outgoing(
+        exchange=message.exchange,
+        topic=message.topic,
+        id=message.id,
+        header=header,
+        body=message.body,
+        deadline=deadline,
+        finish_with=done,
+    )
+
+
+def _fits(name: str) -> bool:
+    # At most four bytes for a character: short names need no encoding to know.
+    return len(name) * 4 <= MAX_TOPIC_BYTES or len(name.encode()) <= MAX_TOPIC_BYTES
 
 
 class Engine:

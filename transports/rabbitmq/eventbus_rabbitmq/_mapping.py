@@ -136,9 +136,19 @@ class HeaderEncoder:
         )
 
 
+_second = (0, "")
+"""The last second that was written as text: most messages come in the same one."""
+
+
 def rfc3339(seconds: float) -> str:
     """Unix seconds as RFC 3339 text in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    global _second
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    known, text = _second
+    if known != whole or not text:
+        text = datetime.fromtimestamp(whole, UTC).isoformat()[:-6]
+        _second = (whole, text)
+    return f"{text}.{micros:06d}Z"
 
 
 def read_message(exchange: str, topic: str, properties: Properties, body: bytes) -> Message:

@@ -34,12 +34,13 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
     """A pika connection whose bytes pass the lane first."""
 
     lane: Lane | None = None
+    turn: Callable[..., None]
 
     def _on_data_available(self, data_in: bytes) -> None:
         if self.lane is None:
             super()._on_data_available(data_in)
         else:
-            self.lane.feed(data_in)
+            self.turn(self.lane.feed, data_in)
 
     def pass_on(self, data: bytes) -> None:
         """Frames that are pika's."""
@@ -67,14 +68,44 @@ class PikaReactor:
         self._options = options
         self._name = options.name or name
         self.loop: Any = IOLoop()
+        self._soon: list[Callable[[], None]] = []
+        self._in_turn = False
 
     def now(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()
 
+    def wake(self, function: Callable[[], None]) -> None:
+        """Call on the loop's thread. From any thread."""
+        self.loop.add_callback_threadsafe(lambda: self.turn(function))
+
+    def turn(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call, and then what has been put off to the end of the turn."""
+        if self._in_turn:
+            function(*arguments)
+            return
+        self._in_turn = True
+        try:
+            function(*arguments)
+        finally:
+            self._in_turn = False
+            self._end_turn()
+
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call at the end of this turn."""
-        self.loop.add_callback_threadsafe(function)
+        self._soon.append(function)
+        # pika's own way to put a call off wakes its loop by a byte on a socket; a timer that is due needs none.
+        if not self._in_turn and len(self._soon) == 1:
+            self.loop.call_later(0, self._end_turn)
+
+    def _end_turn(self) -> None:
+        while self._soon:
+            soon, self._soon = self._soon, []
+            for function in soon:
+                try:
+                    function()
+                except Exception:
+                    log.exception("an operation failed on the I/O thread")
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> port.Timer:
         """Call after so many seconds."""
@@ -82,7 +113,7 @@ class PikaReactor:
 
     def connect(self, host: str, number: int, role: str, login: Credentials, events: port.Events) -> port.Attempt:
         """Begin to connect."""
-        attempt = PikaAttempt(self.loop, events)
+        attempt = PikaAttempt(self, events)
         try:
             parameters = self._parameters(host, number, role, login)
         except Exception as error:  # certificates: told like a failed attempt
@@ -125,8 +156,8 @@ class _Timer:
 class PikaAttempt:
     """One attempt to connect, and the connection that comes of it."""
 
-    def __init__(self, loop: Any, events: port.Events) -> None:
-        self._loop = loop
+    def __init__(self, reactor: PikaReactor, events: port.Events) -> None:
+        self._reactor = reactor
         self._events = events
         self._connection: LaneConnection | None = None
         self._given_up = False
@@ -138,9 +169,10 @@ class PikaAttempt:
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
             on_close_callback=self._lost,
-            custom_ioloop=self._loop,
+            custom_ioloop=self._reactor.loop,
         )
         connection.lane = Lane(connection.pass_on, self._events.blocked)
+        connection.turn = self._reactor.turn
 
     def abort(self) -> None:
         """Give it up."""

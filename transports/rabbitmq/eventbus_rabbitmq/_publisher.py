@@ -7,10 +7,11 @@ fanned-out message shares its id.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, takewhile
+
+import msgspec
 
 from eventbus import PublishError, Rejected, Unroutable
-from eventbus._message import Message
 from eventbus_rabbitmq._content import ContentReader
 from eventbus_rabbitmq._wire.frames import (
     ACK,
@@ -32,41 +33,25 @@ Done = Callable[[PublishError | None], None]
 _MAX_METHODS = 4096
 
 
-class Outgoing:
-    """One publish, from the call to its outcome."""
+class Outgoing(msgspec.Struct, gc=False, kw_only=True, eq=False):
+    """A message between ``publish`` and its outcome."""
 
-    __slots__ = (
-        "alive",
-        "body",
-        "by",
-        "deadline",
-        "exchange",
-        "finish_with",
-        "header",
-        "id",
-        "returned",
-        "sends",
-        "topic",
-        "wait",
-    )
-
-    def __init__(self, message: Message, header: bytes, deadline: float, done: Done) -> None:
-        self.exchange = message.exchange
-        self.topic = message.topic
-        self.id = message.id
-        self.header = header
-        self.body = message.body
-        self.deadline = deadline
-        self.finish_with: Done | None = done
-        self.sends = 0
-        """How often it was written; bytes may have left each time, on this or an earlier connection."""
-        self.returned: str | None = None
-        self.wait: float | None = None
-        """For a copy to a wait queue: its seconds."""
-        self.by: Callable[[Outgoing], None] | None = None
-        """For a request with direct reply-to: what publishes it on the channel of its reply."""
-        self.alive: Callable[[], bool] | None = None
-        """For a copy: whether its original can still be settled."""
+    exchange: str
+    topic: str
+    id: str
+    header: bytes
+    body: bytes
+    deadline: float
+    finish_with: Done | None
+    sends: int = 0
+    """How often it was written; bytes may have left each time, on this or an earlier connection."""
+    returned: str | None = None
+    wait: float | None = None
+    """For a copy to a wait queue: its seconds."""
+    by: Callable[[Outgoing], None] | None = None
+    """For a request by direct reply-to: the channel that gets the reply."""
+    alive: Callable[[], bool] | None = None
+    """For a copy: whether its original can still be settled."""
 
     def done(self, error: PublishError | None) -> None:
         """It has its outcome; the first one counts."""
@@ -134,23 +119,25 @@ class Publisher:
         return True
 
     def _settle(self, tag: int, multiple: int, error: PublishError | None) -> None:
-        if multiple:
-            # Tags are given in rising order and a dict keeps it, so the first ones are the lowest.
-            tags = []
-            for known in self.unconfirmed:
-                if known > tag and tag != 0:
-                    break
-                tags.append(known)
-        else:
-            tags = [tag] if tag in self.unconfirmed else []
+        unconfirmed = self.unconfirmed
+        if not multiple:
+            outgoing = unconfirmed.pop(tag, None)
+            if outgoing is not None:
+                self._end(outgoing, error)
+            return
+        # Tags are given in rising order and a dict keeps it, so the first ones are the lowest.
+        tags = list(unconfirmed) if tag == 0 else list(takewhile(tag.__ge__, unconfirmed))
         for known in tags:
-            outgoing = self.unconfirmed.pop(known)
-            outcome = error
-            if error is None:
-                self.proven.add(outgoing.exchange)
-                if outgoing.returned is not None:
-                    outcome = Unroutable(outgoing.returned)
-            self._confirmed(outgoing, outcome)
+            outgoing = unconfirmed.pop(known, None)
+            if outgoing is not None:  # an outcome's callback may have emptied the table
+                self._end(outgoing, error)
+
+    def _end(self, outgoing: Outgoing, error: PublishError | None) -> None:
+        if error is None:
+            self.proven.add(outgoing.exchange)
+            if outgoing.returned is not None:
+                error = Unroutable(outgoing.returned)
+        self._confirmed(outgoing, error)
 
     def _on_return(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
         """The broker returns an unroutable message before it confirms it (RabbitMQ: docs/publishers)."""

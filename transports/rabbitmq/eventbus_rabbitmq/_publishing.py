@@ -14,6 +14,7 @@ from eventbus_rabbitmq._operations import Declarer
 from eventbus_rabbitmq._port import Channel, ConfirmSelect, OpenChannel, Reactor, Session, Steps, Timer
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._refusals import missing, refusal
+from eventbus_rabbitmq._wire.frames import OVERHEAD
 
 __all__ = ["FOREVER", "Publishing"]
 
@@ -40,7 +41,7 @@ class Publishing:
         self._opening = False
         self._out: list[bytes] = []
         self._out_size = 0
-        self._flushing = False
+        self._pumping = False
         self._sweeper: Timer | None = None
         self._room: Timer | None = None
         self._careful = 0
@@ -69,7 +70,7 @@ class Publishing:
         """The broker takes no publishes (None: it does again)."""
         self.blocked = reason
         if reason is None:
-            self._pump()
+            self._pump_soon()
 
     # -- publishing -------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class Publishing:
             outgoing.done(BusClosed("the link is closed, so nothing was sent"))
             return
         self._waiting.append(outgoing)
-        self._pump()
+        self._pump_soon()
         if self._sweeper is None:
             self._sweeper = self._reactor.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -88,54 +89,54 @@ class Publishing:
         written = len(self._publisher.unconfirmed) if self._publisher is not None else 0
         return len(self._waiting) + written + self.destinations.count() + len(self._elsewhere)
 
+    def _pump_soon(self) -> None:
+        """Send what waits, at the end of this turn: in one write."""
+        if not self._pumping:
+            self._pumping = True
+            self._reactor.call_soon(self._pump)
+
     def _pump(self) -> None:
+        self._pumping = False
         publisher, session, waiting = self._publisher, self._session, self._waiting
         if not waiting or publisher is None or session is None or self.blocked is not None:
             return
         now = self._reactor.now()
-        room = BUFFER_LIMIT - session.buffered() - self._out_size
-        before = self._out_size
+        room = BUFFER_LIMIT - session.buffered()
+        longest = session.frame_max - OVERHEAD
+        ready_for = self.destinations.ready_for
         while waiting:
-            if room + before - self._out_size <= 0:
+            if room <= self._out_size:
                 if self._room is None:
                     self._room = self._reactor.call_later(BUFFER_SECONDS, self._again)
-                return
+                break
             if self._careful and publisher.unconfirmed:
-                return  # goes on at its outcome
+                break  # goes on at its outcome
             outgoing = waiting.popleft()
             if outgoing.alive is not None and not outgoing.alive():
                 outgoing.done(NotSent("the original's channel is gone, so the broker hands it out again"))
-            elif len(outgoing.header) > session.frame_max - 8:
-                outgoing.done(too_large(len(outgoing.header), session.frame_max - 8))
-            elif self.destinations.ready_for(outgoing, now):
+            elif len(outgoing.header) > longest:
+                outgoing.done(too_large(len(outgoing.header), longest))
+            elif ready_for(outgoing, now):
                 if outgoing.by is None:
                     publisher.send(outgoing)
                 else:
                     outgoing.by(outgoing)
                     self._elsewhere.append(outgoing)
+        out, self._out, self._out_size = self._out, [], 0
+        if out and self._session is session:
+            session.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _again(self) -> None:
         self._room = None
-        self._pump()
+        self._pump_soon()
 
     def _write(self, data: bytes) -> None:
         self._out.append(data)
         self._out_size += len(data)
-        if not self._flushing:
-            self._flushing = True
-            self._reactor.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Write what this turn has brought."""
-        self._flushing = False
-        out, self._out, self._out_size = self._out, [], 0
-        if out and self._session is not None:
-            self._session.write(out[0] if len(out) == 1 else b"".join(out))
-        self._pump()
 
     def _found(self, parked: list[Outgoing]) -> None:
         self._waiting.extendleft(reversed(parked))
-        self._pump()
+        self._pump_soon()
 
     def _refuse(self, outgoing: Outgoing, destination: str, error: EventBusError) -> None:
         outcome: PublishError
@@ -172,22 +173,24 @@ class Publishing:
             number = result[1]
             self._publisher = Publisher(number, session.frame_max, self._write, self._outcome, self._channel_closed)
             session.attach(number, self._publisher)
-            self._pump()
+            self._pump_soon()
 
         session.run(steps(), opened)
 
     def _outcome(self, outgoing: Outgoing, error: PublishError | None) -> None:
-        if isinstance(error, Unroutable) and outgoing.wait is not None and outgoing.sends == 1:
+        if error is None:
+            outgoing.done(None)
+        elif isinstance(error, Unroutable) and outgoing.wait is not None and outgoing.sends == 1:
             self.destinations.forget(outgoing)  # the wait queue has gone: it is declared anew
             self._waiting.appendleft(outgoing)
         else:
-            if error is not None and outgoing.sends > 1 and outgoing.wait is None:
+            if outgoing.sends > 1 and outgoing.wait is None:
                 cause, error = error, PublishUnknown(f"sent twice; the second time: {error}")
                 error.__cause__ = cause
             outgoing.done(error)
         if self._careful:
             self._careful -= 1
-            self._pump()
+            self._pump_soon()
 
     def _channel_closed(self, code: int, text: str, method: int) -> None:
         """The broker closed the publish channel: what it carried goes to a new one, apart from what it refused."""
@@ -235,7 +238,7 @@ class Publishing:
         self._elsewhere = [outgoing for outgoing in self._elsewhere if outgoing.finish_with is not None]
         late += [outgoing for outgoing in self._elsewhere if outgoing.deadline <= now]
         self._expire(late)
-        self._pump()
+        self._pump_soon()
         if self.pending() and not self._closed:
             self._sweeper = self._reactor.call_later(SWEEP_SECONDS, self._sweep)
 

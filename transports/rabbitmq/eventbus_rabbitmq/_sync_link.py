@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventbus import BusClosed, ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
@@ -45,7 +45,7 @@ class RabbitMQSyncLink:
         self._reactor = PikaReactor(options, settings.service)
         self._engine = Engine(self._reactor, options, settings, self._changed)
         self._encoder = HeaderEncoder()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False
         self._lock = threading.Lock()
         self._state = threading.Condition(self._lock)
@@ -73,12 +73,12 @@ class RabbitMQSyncLink:
         finally:
             self._reactor.loop.close()
 
-    def _call(self, function: Callable[[], None]) -> None:
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run on the I/O thread, in the order given; the thread is woken once for many."""
-        self._calls.append(function)
+        self._calls.append((function, arguments))
         if not self._scheduled:
             self._scheduled = True
-            self._reactor.loop.add_callback_threadsafe(self._drain)
+            self._reactor.wake(self._drain)
 
     def _drain(self) -> None:
         # Reset first: what is appended from now on wakes the thread again.
@@ -86,7 +86,8 @@ class RabbitMQSyncLink:
         calls = self._calls
         for _ in range(len(calls)):
             try:
-                calls.popleft()()
+                function, arguments = calls.popleft()
+                function(*arguments)
             except Exception:
                 log.exception("an operation failed on the I/O thread")
 
@@ -95,7 +96,7 @@ class RabbitMQSyncLink:
         if self._thread is None or self._closed:
             return True
         done = threading.Event()
-        self._call(lambda: begin(done.set))
+        self._call(begin, done.set)
         return done.wait(max(0.0, timeout))
 
     def _get(self, function: Callable[[], T], timeout: float) -> T | None:
@@ -122,7 +123,7 @@ class RabbitMQSyncLink:
 
     def declare(self, topology: Topology) -> None:
         """Exchanges that publishing needs."""
-        self._call(lambda: self._engine.declare(topology))
+        self._call(self._engine.declare, topology)
 
     def publish(self, message: Message, *, deadline: float, done: Callable[[PublishError | None], None]) -> None:
         """Send one message."""
@@ -134,16 +135,15 @@ class RabbitMQSyncLink:
         except PublishError as error:
             done(error)
             return
-        reply_to = message.reply_to
-        self._call(lambda: self._engine.publish(outgoing, reply_to))
+        self._call(self._engine.publish, outgoing, message.reply_to)
 
     def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
         """Keep a consumer running."""
-        self._call(lambda: self._engine.consume(spec, listener))
+        self._call(self._engine.consume, spec, listener)
 
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
-        self._call(lambda: self._engine.settle(incoming, settlement))
+        self._call(self._engine.settle, incoming, settlement)
 
     def status(self) -> LinkStatus:
         """A snapshot."""
@@ -200,5 +200,5 @@ class RabbitMQSyncLink:
         thread.join(1.0)
         if thread.is_alive():
             log.error("the I/O thread did not end")
-        for call in list(self._calls):  # publishes that came too late must have their outcome too
-            call()
+        for function, arguments in list(self._calls):  # publishes that came too late must have their outcome too
+            function(*arguments)
