@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-# Asking the system for randomness costs more than the rest of an id, so it is asked for many at once.
+# Asking the system for randomness costs more than the rest of an id, so it is asked once for many.
 _AT_ONCE = 256
 
 _tails: Iterator[str] = iter(())
@@ -15,7 +15,10 @@ _prefix = (0, "")
 
 
 def uuid7() -> str:
-    """A new UUIDv7 as text: 48 bits of Unix milliseconds, then 74 random bits (RFC 9562 section 5.7)."""
+    """A new UUIDv7 as text: 48 bits of Unix milliseconds, 66 random bits, 8 that count (RFC 9562 sections 5.7, 6.2).
+
+    Ids are unique, not secret: who knows one can guess its neighbours.
+    """
     global _prefix
     milliseconds = time.time_ns() // 1_000_000
     known, prefix = _prefix
@@ -29,16 +32,13 @@ def uuid7() -> str:
 
 
 def _more() -> str:
-    """New tails: 12 random bits, the variant with 2, and 60 more bits, as ``xxx-yxxx-xxxxxxxxxxxx``."""
+    """New tails: 12 random bits, the variant, 54 more random bits and the count, as ``xxx-yxxx-xxxxxxxxxxxx``."""
     global _tails
-    digits = os.urandom(10 * _AT_ONCE).hex()
-    made = [
-        f"{d[:3]}-{'89ab'[int(d[3], 16) & 3]}{d[4:7]}-{d[7:19]}"
-        for d in (digits[at : at + 20] for at in range(0, len(digits), 20))
-    ]
-    last = made.pop()
+    digits = os.urandom(9).hex()
+    base = f"{digits[:3]}-{'89ab'[int(digits[3], 16) & 3]}{digits[4:7]}-{digits[7:17]}"
+    made = [f"{base}{count:02x}" for count in range(_AT_ONCE)]
     _tails = iter(made)
-    return last
+    return next(_tails)
 
 
 def _forget() -> None:
