@@ -64,11 +64,8 @@ class Handler:
         self.takes_delivery = len(parameters) > 1 and _is_delivery(parameters[1], hints)
         rest = parameters[2 if self.takes_delivery else 1 :]
         self.arguments = self._plan(rest, hints, self.name)
-
-    @property
-    def is_plain(self) -> bool:
+        self.is_plain = not self.arguments
         """Whether event and delivery are all that it takes."""
-        return not self.arguments
 
     @property
     def needs_loop(self) -> bool:

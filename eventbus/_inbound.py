@@ -36,6 +36,8 @@ class Reader:
         self._by_type = {spec.type: spec.cls for spec in subscription.events}
         self._only = subscription.events[0].cls if len(subscription.events) == 1 else None
         self._decoders: dict[tuple[str, Any], Decode] = {}
+        # Type and content type of messages that only need decoding: nearly all of them.
+        self._quick: dict[tuple[str, str], Decode] = {}
         for cls in self._by_type.values() or (subscription.raw,):
             self._decoder("application/json", cls)  # a class that cannot be decoded is an error now, not later
 
@@ -45,6 +47,9 @@ class Reader:
         :raises DecodingError: type or body do not fit.
         """
         message = incoming.message
+        quick = self._quick.get((message.type, message.content_type))
+        if quick is not None and incoming.problem is None and message.content_encoding is None:
+            return quick(message.body), message
         if incoming.problem is not None:
             raise DecodingError(incoming.problem)
         if message.content_encoding not in (None, "", "identity", "utf-8"):
@@ -57,6 +62,9 @@ class Reader:
         if cls is None:
             cls = self._guess(message)
         decode = self._decoders.get((message.content_type, cls)) or self._decoder(message.content_type, cls)
+        plain = message is incoming.message and not self._subscription.responder
+        if plain and message.type in self._by_type and len(self._quick) < 64:
+            self._quick[message.type, message.content_type] = decode
         return decode(message.body), message
 
     def _decoder(self, content_type: str, cls: Any) -> Decode:

@@ -75,7 +75,11 @@ class MiddlewareStack:
         self._settled = [m.settled for m in self._overriding("settled")]
         self._link_changed = [m.link_changed for m in self._overriding("link_changed")]
         self.around: Sequence[Middleware] = self._overriding("handling")
+        # Asked before the hooks are called: most buses have none, and there is one call for each message.
+        self.watches_outgoing = bool(self._outgoing)
         self.watches_publishes = bool(self._published)
+        self.watches_received = bool(self._received)
+        self.watches_settled = bool(self._settled)
 
     def _overriding(self, hook: str) -> list[Middleware]:
         base = getattr(Middleware, hook)
@@ -93,13 +97,11 @@ class MiddlewareStack:
 
     def received(self, delivery: Delivery) -> None:
         """Tell all of a delivery's begin."""
-        if self._received:
-            _tell(self._received, delivery)
+        _tell(self._received, delivery)
 
     def settled(self, delivery: Delivery, settlement: Settlement, seconds: float) -> None:
         """Tell all of a delivery's end."""
-        if self._settled:
-            _tell(self._settled, delivery, settlement, seconds)
+        _tell(self._settled, delivery, settlement, seconds)
 
     def link_changed(self, bus: Any, status: LinkStatus) -> None:
         """Tell all of a change of a bus's link."""

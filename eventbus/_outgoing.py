@@ -135,9 +135,9 @@ class Encoder:
         self._shapes[cls, request] = shape
         return shape
 
-    def mandatory(self, event: Any) -> bool | None:
-        """What the event's class says about ``mandatory``."""
-        shape = self._shapes.get((type(event), False))
+    def mandatory(self, cls: type) -> bool | None:
+        """What an event's class says about ``mandatory``."""
+        shape = self._shapes.get((cls, False))
         return shape.spec.mandatory if shape is not None and shape.spec is not None else None
 
 

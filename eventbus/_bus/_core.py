@@ -202,12 +202,14 @@ class BusCore(Registrar):
 
     def _message(self, event: Any, options: PublishOptions) -> Message:
         """The message of an event. :raises NotSent: it cannot be encoded."""
-        return self._middleware.outgoing(self._encoder.message(event, options))
+        message = self._encoder.message(event, options)
+        return self._middleware.outgoing(message) if self._middleware.watches_outgoing else message
 
-    def _must_route(self, event: Any, options: PublishOptions) -> bool:
-        if options.mandatory is not None:
-            return options.mandatory
-        declared = self._encoder.mandatory(event)
+    def _must_route(self, cls: type, chosen: bool | None) -> bool:
+        """Whether Unroutable is the caller's business: the caller says, or the event class, or the bus."""
+        if chosen is not None:
+            return chosen
+        declared = self._encoder.mandatory(cls)
         return self._mandatory if declared is None else declared
 
     def _note_unroutable(self, message: Message) -> None:

@@ -37,7 +37,8 @@ class Dispatch:
     def open(self, served: Served, incoming: Incoming) -> Delivery:
         """A delivery for an arrival."""
         delivery = Delivery(incoming, served.subscription, self.settle)
-        self._middleware.received(delivery)
+        if self._middleware.watches_received:
+            self._middleware.received(delivery)
         return delivery
 
     def read(self, served: Served, delivery: Delivery) -> tuple[Any, Context]:
@@ -55,17 +56,20 @@ class Dispatch:
 
     def finish(self, delivery: Delivery, error: BaseException | None, result: Any) -> None:
         """Settle by how the handling ended; a responder's answer goes out first."""
-        if delivery.subscription.responder and delivery.message.reply_to is not None:
+        subscription = delivery.subscription
+        if subscription.responder and delivery.message.reply_to is not None:
             error = self._answer(delivery, error, result)
             if error is None:
                 return
         if error is not None:
             self._report(delivery, error)
-        elif delivery.subscription.settle == "manual":
+        elif subscription.settle == "manual":
             return
-        if delivery.subscription.settle == "receipt":
-            error = None  # at most once: the broker has forgotten the message, so a failure is only reported
-        self.settle(delivery, conclude(delivery.subscription, delivery.incoming, error))
+        if error is None or subscription.settle == "receipt":
+            # At most once: the broker has forgotten the message, so a failure is only reported.
+            self.settle(delivery, ACK)
+        else:
+            self.settle(delivery, conclude(subscription, delivery.incoming, error))
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         """Settle once; what comes later is ignored."""
@@ -76,7 +80,8 @@ class Dispatch:
             self._report_dead(delivery, settlement)
         if delivery.subscription.settle != "receipt":
             self._link_settle(delivery.incoming, settlement)
-        self._middleware.settled(delivery, settlement, time.monotonic() - delivery.began)
+        if self._middleware.watches_settled:
+            self._middleware.settled(delivery, settlement, time.monotonic() - delivery.began)
 
     def give_back(self, incoming: Incoming) -> None:
         """Return a delivery that no handler has seen."""

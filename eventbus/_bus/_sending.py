@@ -30,7 +30,7 @@ class Leavable(Protocol):
 class Sending:
     """What the outcome of one publish needs. What is to be done at the end, a subclass says."""
 
-    __slots__ = ("_began", "_bus", "_mandatory", "_window", "deadline", "message")
+    __slots__ = ("_began", "_bus", "_event_type", "_mandatory", "_window", "deadline", "message")
 
     def __init__(self, bus: BusCore, window: Leavable, event: Any, options: PublishOptions) -> None:
         self._bus = bus
@@ -38,15 +38,18 @@ class Sending:
         self._began = time.monotonic()
         self.deadline = self._began + (bus.timeout if options.timeout is None else options.timeout)
         self.message = bus._message(event, options)
-        self._mandatory = bus._must_route(event, options)
+        self._event_type = type(event)
+        self._mandatory = options.mandatory
 
     def outcome(self, error: PublishError | None) -> None:
         """Take the one outcome, from the transport."""
         self._window.leave()
-        if error is not None and not self._mandatory and type(error) is Unroutable:
-            self._bus._note_unroutable(self.message)
+        bus = self._bus
+        if error is not None and type(error) is Unroutable and not bus._must_route(self._event_type, self._mandatory):
+            bus._note_unroutable(self.message)
             error = None
-        self._tell(error)
+        if bus._middleware.watches_publishes:
+            self._tell(error)
         self._ended(error)
 
     def not_sent(self, error: NotSent) -> NotSent:
@@ -55,9 +58,7 @@ class Sending:
         return error
 
     def _tell(self, error: PublishError | None) -> None:
-        middleware = self._bus._middleware
-        if middleware.watches_publishes:
-            middleware.published(self.message, error, time.monotonic() - self._began)
+        self._bus._middleware.published(self.message, error, time.monotonic() - self._began)
 
     def _ended(self, error: PublishError | None) -> None:
         raise NotImplementedError
@@ -81,6 +82,7 @@ class Asking(Sending):
         self._began = time.monotonic()
         self.deadline = deadline
         self.message = message
+        self._event_type = object
         self._mandatory = True
         self._failed = failed
 

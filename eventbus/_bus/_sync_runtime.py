@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventbus._bus._asking import Asker
@@ -54,8 +55,8 @@ class Runtime:
         self.asker = Asker(bus, self)
         self.draining = False
         self.serving = False
-        self.handlers = 0
-        self._workers = Workers(f"eventbus-{bus._settings.service}")
+        # Worker threads run nothing but handlers, which may publish while the bus drains.
+        self._workers = Workers(f"eventbus-{bus._settings.service}", begin=lambda: in_handler.set(True))
         self._watch = Watch()
         self._dispatch = Dispatch(bus, settle=self.link.settle, publish=self.link.publish)
         self._lock = threading.Lock()
@@ -71,20 +72,29 @@ class Runtime:
             subscription = served.subscription
             if subscription.name in self._feeds:
                 continue
-            slots = Slots(subscription.concurrency, self._workers, lambda i, s=served: self._handle(s, i))  # type: ignore[misc]
+            slots = Slots(subscription.concurrency, self._workers, partial(self._handle, served), self._freed)
             feed = self._feeds[subscription.name] = Feed(slots)
             self.link.consume(subscription.consumer(), feed)
 
+    @property
+    def handlers(self) -> int:
+        """Deliveries at work."""
+        return sum(feed.slots.busy for feed in list(self._feeds.values()))
+
     def idle(self) -> bool:
         """Whether no delivery is at work or waiting for its turn."""
-        return all(feed.slots.idle() for feed in list(self._feeds.values()))
+        return not self.handlers
+
+    def _freed(self) -> None:
+        """A thread has no more work; only a stop waits for that."""
+        if self.draining:
+            with self._lock:
+                self._quiet.notify_all()
 
     def _handle(self, served: Served, incoming: Incoming) -> None:
         if self.draining:
             self._dispatch.give_back(incoming)
             return
-        with self._lock:
-            self.handlers += 1
         try:
             delivery = self._dispatch.open(served, incoming)
             error: BaseException | None = None
@@ -96,20 +106,15 @@ class Runtime:
             self._dispatch.finish(delivery, error, result)
         except Exception:
             log.exception("%s: a delivery could not be settled", served.subscription.name)
-        finally:
-            with self._lock:
-                self.handlers -= 1
-                if self.handlers == 0:
-                    self._quiet.notify_all()
 
     def _call(self, served: Served, delivery: Delivery) -> Any:
         subscription = served.subscription
-        in_handler.set(True)  # worker threads run nothing but handlers
+        if subscription.timeout is None and not self._dispatch.around:
+            event, context = self._dispatch.read(served, delivery)
+            return subscription.handler.call(event, context)
         number = None if subscription.timeout is None else self._watch.begin(subscription.name, subscription.timeout)
         try:
             event, context = self._dispatch.read(served, delivery)
-            if not self._dispatch.around:
-                return subscription.handler.call(event, context)
             with ExitStack() as stack:
                 for middleware in self._dispatch.around:
                     stack.enter_context(middleware.handling(delivery))

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 
 
 class Window:
-    """Counts them; those that find none wait."""
+    """A token for each place. Taking one and giving it back are single steps of C: no lock of ours."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.taken = 0
-        self._lock = threading.Lock()
-        self._free = threading.Condition(self._lock)
-        self._empty = threading.Condition(self._lock)
-        self._waiting = 0
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(size):
+            self._free.put(None)
+        self._empty: threading.Event | None = None
+
+    @property
+    def taken(self) -> int:
+        """Publishes without an outcome."""
+        return self.size - self._free.qsize()
 
     def enter(self, deadline: float) -> bool:
         """Take a place; False when there was none until the deadline."""
-        with self._lock:
-            if self.taken >= self.size:
-                self._waiting += 1
-                try:
-                    if not self._free.wait_for(lambda: self.taken < self.size, max(0.0, deadline - time.monotonic())):
-                        return False
-                finally:
-                    self._waiting -= 1
-            self.taken += 1
+        try:
+            self._free.get_nowait()
+        except queue.Empty:
+            try:
+                self._free.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return False
         return True
 
     def leave(self) -> None:
         """Give a place back."""
-        with self._lock:
-            self.taken -= 1
-            if self._waiting:
-                self._free.notify()
-            if self.taken == 0:
-                self._empty.notify_all()
+        self._free.put(None)
+        if self._empty is not None and not self.taken:
+            self._empty.set()
 
     def wait_empty(self, until: float) -> None:
         """Until no place is taken, or that time."""
-        with self._lock:
-            self._empty.wait_for(lambda: self.taken == 0, max(0.0, until - time.monotonic()))
+        self._empty = threading.Event()  # before looking, so that the last to leave sees it
+        if self.taken:
+            self._empty.wait(max(0.0, until - time.monotonic()))

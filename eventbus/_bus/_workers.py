@@ -23,10 +23,12 @@ class Workers:
 
     Threads are daemons, unlike concurrent.futures': a handler that never ends must not keep the process
     from exiting. How many run at once is the subscriptions' business (:class:`Slots`).
+    ``begin`` is called first in each thread.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, begin: Callable[[], object] | None = None) -> None:
         self._name = name
+        self._begin = begin
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
@@ -47,6 +49,8 @@ class Workers:
 
     def _run(self) -> None:
         try:
+            if self._begin is not None:
+                self._begin()
             while True:
                 try:
                     job = self._jobs.get(timeout=IDLE_SECONDS)
@@ -84,10 +88,17 @@ class Workers:
 class Slots:
     """At most ``concurrency`` deliveries of one subscription at work; the others wait in order."""
 
-    def __init__(self, concurrency: int, workers: Workers, work: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        workers: Workers,
+        work: Callable[[Any], None],
+        freed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._free = self._all = concurrency
         self._workers = workers
         self._work = work
+        self._freed = freed
         self._lock = threading.Lock()
         self._waiting: deque[Any] = deque()
 
@@ -102,24 +113,34 @@ class Slots:
 
     def _drain(self, item: Any) -> None:
         # The thread keeps its slot while work is waiting, which spares a hand-over for each delivery.
+        work, waiting = self._work, self._waiting
         while True:
-            self._work(item)
-            with self._lock:
-                if not self._waiting:
+            work(item)
+            try:
+                item = waiting.popleft()
+                continue
+            except IndexError:
+                pass
+            with self._lock:  # put() decides under it too: nothing is left behind
+                if not waiting:
                     self._free += 1
-                    return
-                item = self._waiting.popleft()
+                    break
+                item = waiting.popleft()
+        self._freed()
 
-    def idle(self) -> bool:
-        """Whether nothing is at work or waiting."""
-        return self._free == self._all
+    @property
+    def busy(self) -> int:
+        """Threads at work."""
+        return self._all - self._free
 
     def clear(self) -> list[Any]:
         """Take back what no thread has begun."""
-        with self._lock:
-            items = list(self._waiting)
-            self._waiting.clear()
-        return items
+        items: list[Any] = []
+        while True:
+            try:
+                items.append(self._waiting.popleft())
+            except IndexError:
+                return items
 
 
 class Watch:

@@ -193,4 +193,7 @@ class Queued:
 
     def first_dead(self) -> Consumer | None:
         """A consumer that can take nothing any more."""
-        return next((c for c in self.consumers if c.dead is not None and c.dead()), None)
+        for consumer in self.consumers:
+            if consumer.dead is not None and consumer.dead():
+                return consumer
+        return None
