@@ -34,6 +34,9 @@ from eventbus.transport import LinkStatus
 R = TypeVar("R")
 
 
+AT_ONCE = 100
+"""Events that publish_many sends in one turn of the loop."""
+
 _buses: weakref.WeakSet[AsyncEventBus] = weakref.WeakSet()
 
 
@@ -255,6 +258,8 @@ class AsyncEventBus(BusCore):
                 waits = self._add(batch, event, chosen)
                 if waits is not None:
                     await waits
+                elif batch.count % AT_ONCE == 0:
+                    await asyncio.sleep(0)  # others on this loop have their turn, also when the window is wide
         return await batch.result()
 
     def _add(self, batch: TaskBatch, event: object, options: PublishOptions) -> Awaitable[None] | None:
