@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventbus._bus._core import Health, StopReport
+from eventbus._bus._health import Health, StopReport
 from eventbus._bus._receipts import Receipt
 from eventbus._bus._sync import EventBus
 from eventbus._delivery import Context, Delivery

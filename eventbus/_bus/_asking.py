@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eventbus._bus._core import no_reply_address, request_error
 from eventbus._bus._sending import Asking
+from eventbus._bus._words import no_reply_address, request_error
 from eventbus._ids import correlation_id
 from eventbus._message import Incoming, Message
 from eventbus._outgoing import PublishOptions

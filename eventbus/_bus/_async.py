@@ -16,8 +16,10 @@ from eventbus._bus._async_batches import TaskBatch
 from eventbus._bus._async_receipts import AsyncReceipt
 from eventbus._bus._async_runtime import AsyncRuntime
 from eventbus._bus._batches import Member
-from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, full_error, in_handler
+from eventbus._bus._core import BusCore, Served, in_handler
+from eventbus._bus._health import Health, StopReport, health_of
 from eventbus._bus._sending import Sending
+from eventbus._bus._words import closed_error, full_error
 from eventbus._errors import (
     ConfigurationError,
     EventBusError,
@@ -192,13 +194,13 @@ class AsyncEventBus(BusCore):
         runtime = self._runtime or self._stopping
         if runtime is None:
             return Health(status="stopped", unroutable=self._unroutable)
-        return self._health(
+        return health_of(
             runtime.link.status(),
-            running=True,
             draining=runtime.draining,
             handlers=runtime.handlers,
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
+            unroutable=self._unroutable,
         )
 
     # -- publishing -------------------------------------------------------------------------------------

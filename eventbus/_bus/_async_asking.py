@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from eventbus._bus._core import no_reply_address, request_error
 from eventbus._bus._sending import Asking
+from eventbus._bus._words import no_reply_address, request_error
 from eventbus._ids import correlation_id
 from eventbus._message import Incoming, Message
 from eventbus._outgoing import PublishOptions

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus._bus._async_asking import AsyncAsker
 from eventbus._bus._async_windows import AsyncWindow
-from eventbus._bus._core import Served, StopReport, in_handler
+from eventbus._bus._core import Served, in_handler
 from eventbus._bus._dispatch import Dispatch
+from eventbus._bus._health import StopReport
 from eventbus._bus._lag import LagWatch
 from eventbus._bus._workers import Watch, Workers
 from eventbus._delivery import Context, Delivery

@@ -1,26 +1,17 @@
-"""What both buses are made of: configuration, registered handlers, messages, health. No waiting, no threads."""
+"""What both buses are made of: configuration, registered handlers, messages. No waiting, no threads."""
 
 from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
 
+from eventbus._bus._health import REPLY_CONSUMER, one_line
 from eventbus._codecs import Codec, Codecs
-from eventbus._errors import (
-    BusClosed,
-    ConfigurationError,
-    EventBusError,
-    NoResponder,
-    NotSent,
-    PublishError,
-    PublishUnknown,
-    RequestLost,
-    Unroutable,
-)
+from eventbus._errors import ConfigurationError
 from eventbus._events import is_event, spec_of
 from eventbus._inbound import Reader
 from eventbus._message import Message
@@ -28,7 +19,7 @@ from eventbus._middleware import Middleware, MiddlewareStack
 from eventbus._outgoing import Encoder, PublishOptions
 from eventbus._plugins import transport_from
 from eventbus._registration import Registrar, Router, specs_for
-from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, PendingReplies, deadline_headers
+from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
 from eventbus._settlement import Retry
 from eventbus._subscription import Options, Subscription, build
 from eventbus._supervisor import Phase
@@ -39,43 +30,6 @@ log = logging.getLogger("eventbus")
 
 in_handler: contextvars.ContextVar[bool] = contextvars.ContextVar("eventbus_in_handler", default=False)
 """Handlers may still publish while the bus drains; others may not."""
-
-REPLY_CONSUMER = "(replies)"
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a bus now.
-
-    ``status`` is ``ready``, ``connecting``, ``degraded`` (connected, a consumer is not running), ``blocked`` (the
-    broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives
-    each subscription's phase, ``errors`` the last error of those that are not ready.
-    """
-
-    status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]
-    connected: bool = False
-    blocked: str | None = None
-    error: str | None = None
-    consumers: Mapping[str, str] = {}
-    errors: Mapping[str, str] = {}
-    publishes_in_flight: int = 0
-    handlers_in_flight: int = 0
-    requests_in_flight: int = 0
-    reconnects: int = 0
-    unroutable: int = 0
-    replies_dropped: int = 0
-    settlements_dropped: int = 0
-
-
-class StopReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stop left behind: handlers that did not end, publishes without an outcome."""
-
-    abandoned: int = 0
-    unknown: int = 0
-
-    @property
-    def clean(self) -> bool:
-        """Whether everything ended in time."""
-        return not self.abandoned and not self.unknown
 
 
 class Served:
@@ -267,47 +221,6 @@ class BusCore(Registrar):
 
     # -- state ------------------------------------------------------------------------------------------
 
-    def _health(
-        self,
-        status: LinkStatus,
-        *,
-        running: bool,
-        draining: bool,
-        handlers: int,
-        publishes: int,
-        pending: PendingReplies,
-    ) -> Health:
-        consumers = {n: c for n, c in status.consumers.items() if n != REPLY_CONSUMER}
-        waiting = [c for c in consumers.values() if c.phase is not Phase.READY]
-        name: Any = "ready"
-        if not running:
-            name = "stopped"
-        elif draining:
-            name = "draining"
-        elif status.phase is Phase.FAILED:
-            name = "failed"
-        elif status.phase is not Phase.READY:
-            name = "connecting"
-        elif status.blocked is not None:
-            name = "blocked"
-        elif waiting:
-            name = "degraded"
-        return Health(
-            status=name,
-            connected=status.phase is Phase.READY,
-            blocked=status.blocked,
-            error=None if status.error is None else one_line(status.error),
-            consumers={n: str(c.phase) for n, c in consumers.items()},
-            errors={n: one_line(c.error) for n, c in consumers.items() if c.error and c.phase is not Phase.READY},
-            publishes_in_flight=publishes,
-            handlers_in_flight=handlers,
-            requests_in_flight=len(pending),
-            reconnects=status.reconnects,
-            unroutable=self._unroutable,
-            replies_dropped=pending.unmatched,
-            settlements_dropped=status.stale_settlements,
-        )
-
     def _note_status(self, status: LinkStatus) -> None:
         before, self._status = self._status, status
         self._middleware.link_changed(self, status)
@@ -329,34 +242,3 @@ def _log_phase(status: LinkStatus) -> None:
         log.warning("not connected, trying again: %s", one_line(status.error))
     elif status.phase is Phase.FAILED:
         log.error("not connected, and trying again will not help: %s", one_line(status.error))
-
-
-def one_line(error: BaseException | None) -> str:
-    """An error as one line of text."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def closed_error() -> BusClosed:
-    """What publishing on a stopping bus raises."""
-    return BusClosed("the bus is stopping or has stopped, so nothing was sent")
-
-
-def full_error(size: int, status: LinkStatus) -> NotSent:
-    """What publishing raises when the window stays full."""
-    why = f"; the broker blocks publishing: {status.blocked}" if status.blocked else ""
-    return NotSent(f"{size} publishes are without an outcome and none ended in time{why}")
-
-
-def no_reply_address(status: LinkStatus) -> NotSent:
-    """What asking raises while there is no queue for replies."""
-    error = status.error or getattr(status.consumers.get(REPLY_CONSUMER), "error", None)
-    return NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
-
-
-def request_error(error: PublishError) -> EventBusError:
-    """How a failed publish ends the request that it carried."""
-    if isinstance(error, Unroutable):
-        return NoResponder("nobody answers this request: no responder is connected")
-    if isinstance(error, PublishUnknown):
-        return RequestLost(f"the request may or may not have been sent: {error}")
-    return error

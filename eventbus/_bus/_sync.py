@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from eventbus._bus._batches import ThreadBatch
-from eventbus._bus._core import BusCore, Health, Served, StopReport, closed_error, full_error, in_handler
+from eventbus._bus._core import BusCore, Served, in_handler
+from eventbus._bus._health import Health, StopReport, health_of
 from eventbus._bus._receipts import Receipt
 from eventbus._bus._sending import Sending
 from eventbus._bus._signals import run_until_signalled
 from eventbus._bus._sync_runtime import Runtime
+from eventbus._bus._words import closed_error, full_error
 from eventbus._errors import (
     EventBusError,
     NotSent,
@@ -174,13 +176,13 @@ class EventBus(BusCore):
         runtime = self._runtime or self._stopping
         if runtime is None:
             return Health(status="stopped", unroutable=self._unroutable)
-        return self._health(
+        return health_of(
             runtime.link.status(),
-            running=True,
             draining=runtime.draining,
             handlers=runtime.handlers,
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
+            unroutable=self._unroutable,
         )
 
     # -- publishing -------------------------------------------------------------------------------------

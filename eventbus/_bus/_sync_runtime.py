@@ -11,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventbus._bus._asking import Asker
-from eventbus._bus._core import Served, StopReport, in_handler
+from eventbus._bus._core import Served, in_handler
 from eventbus._bus._dispatch import Dispatch
+from eventbus._bus._health import StopReport
 from eventbus._bus._windows import Window
 from eventbus._bus._workers import Slots, Watch, Workers
 from eventbus._delivery import Delivery

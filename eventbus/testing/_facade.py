@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from eventbus._bus._core import Health, StopReport
+from eventbus._bus._health import Health, StopReport
 from eventbus._errors import PublishError
 from eventbus._registration import Router
 

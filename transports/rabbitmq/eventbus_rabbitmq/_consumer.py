@@ -6,31 +6,20 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from eventbus import AccessRefused, ConnectionFailed, NotSent, PublishError, PublishUnknown, TopologyMismatch
-from eventbus._message import Incoming, Message
+from eventbus._message import Incoming
 from eventbus._settlement import restore_origin
 from eventbus._supervisor import FailureKind, Phase, Policy
 from eventbus.transport import (
-    Ack,
     ConsumerListener,
     ConsumerSpec,
     ConsumerStatus,
-    DeadLetter,
-    Requeue,
-    RetryIn,
-    Settlement,
-    dead_letter_copy,
-    retry_copy,
 )
-from eventbus_rabbitmq._acks import Acks
-from eventbus_rabbitmq._content import ContentReader
 from eventbus_rabbitmq._errors import MissingEntity, channel_error
 from eventbus_rabbitmq._keeper import Keeper
+from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import read_message, without_brokers_own
-from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, delay_step
-from eventbus_rabbitmq._options import QueueType
+from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer
 from eventbus_rabbitmq._port import (
     CancelConsumer,
     Channel,
@@ -42,71 +31,10 @@ from eventbus_rabbitmq._port import (
     Steps,
 )
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
-from eventbus_rabbitmq._wire.frames import (
-    ACK,
-    CANCEL,
-    CHANNEL_CLOSE,
-    DELIVER,
-    METHOD,
-    METHOD_ID,
-    NACK,
-    RETURN,
-    nack_frame,
-    read_close,
-    read_deliver,
-    reject_frame,
-)
+from eventbus_rabbitmq._settling import Republish, Settling
 from eventbus_rabbitmq._wire.properties import Properties
 
 log = logging.getLogger("eventbus.rabbitmq")
-
-REQUEUE_PAUSE = 1.0
-
-Republish = Callable[
-    [Message, float | None, QueueType, Callable[[], bool], Callable[[PublishError | None], None]], None
-]
-"""``(copy, wait seconds, its queue's type, is the original alive, done)``"""
-
-
-class Life:
-    """One life of a consumer: a channel, from its opening to its end. Tokens of deliveries point to it."""
-
-    def __init__(self, consumer: Consumer, channel: Channel, number: int, max_body: int) -> None:
-        self.consumer = consumer
-        self.channel = channel
-        self.number = number
-        self.acks = Acks(number)
-        self.alive = True
-        self.queue = ""
-        self.publisher: Publisher | None = None
-        """For direct reply-to: requests are published on the channel that gets the replies."""
-        self._content = ContentReader(max_body, self._complete)
-        self._returning = False
-
-    def frame(self, kind: int, payload: bytes) -> bool:
-        """Take a frame of this channel; False leaves it (also) to the client library."""
-        if kind != METHOD:
-            if self._returning and self.publisher is not None:
-                return self.publisher.frame(kind, payload)
-            self._content.take(kind, payload)
-            return True
-        method = METHOD_ID.unpack_from(payload)[0] if len(payload) >= 4 else 0
-        if method == DELIVER:
-            self._returning = False
-            self._content.begin(payload)
-            return True
-        if self.publisher is not None and method in (ACK, NACK, RETURN):
-            self._returning = method == RETURN
-            return self.publisher.frame(kind, payload)
-        if method == CHANNEL_CLOSE:
-            code, text, _ = read_close(payload)
-            self.consumer.channel_closed(self, code, text)
-        elif method == CANCEL:
-            self.consumer.cancelled_by_broker(self)
-        return False
-
-    def _complete(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
-        self.consumer.arrived(self, read_deliver(method), properties, body, problem)
 
 
 class Consumer:
@@ -124,15 +52,13 @@ class Consumer:
         max_body: int,
     ) -> None:
         self.spec = spec
-        self.stale = 0
+        self.settling = Settling(spec, declarer, reactor, republish)
         self._listener = listener
         self._reactor = reactor
         self._declarer = declarer
-        self._republish = republish
         self._max_body = max_body
         self._session: Session | None = None
         self._life: Life | None = None
-        self._flushing = False
         self.cancelled = False
         self.keeper = Keeper(
             reactor, policy, open=self._open, abort=self._abort, close=self._abort, lost=self._lost, changed=changed
@@ -172,7 +98,7 @@ class Consumer:
 
         def steps() -> Steps[str]:
             channel, number = yield OpenChannel()
-            life = Life(self, channel, number, self._max_body)
+            life = Life(self, session, channel, number, self._max_body)
             made.append(life)
             self._life = life
             session.attach(number, life)  # before consuming: the first delivery may be in the same packet
@@ -311,87 +237,6 @@ class Consumer:
                 problem=problem,
             )
         )
-
-    def settle(self, incoming: Incoming, settlement: Settlement) -> None:
-        """Settle a delivery, if its channel lives."""
-        life, tag = incoming.token
-        if self.spec.auto_ack or self.spec.direct_reply:
-            return
-        if not life.alive or tag not in life.acks:
-            self.stale += 1
-            return
-        match settlement:
-            case Ack():
-                self._ack(life, tag)
-            case Requeue():
-                self._now(life, tag, nack_frame(life.number, tag, requeue=True))
-            case RetryIn(delay):
-                self._retry(life, tag, incoming, delay)
-            case DeadLetter(verbatim=verbatim):
-                dead = self.spec.queue.dead_letter
-                if verbatim or not dead:
-                    self._now(life, tag, reject_frame(life.number, tag))
-                else:
-                    self._copy(life, tag, dead_letter_copy(incoming, settlement, dead), None)
-
-    def _retry(self, life: Life, tag: int, incoming: Incoming, delay: float) -> None:
-        copy = retry_copy(incoming)
-        if delay <= 0:
-            self._copy(life, tag, copy, None)
-        elif not self.spec.queue.name:
-            # A server-named queue dies with us, so its copies wait here.
-            self._reactor.call_later(delay, lambda: self._copy(life, tag, copy, None))
-        else:
-            # A time to live would end the wait early.
-            self._copy(life, tag, msgspec.structs.replace(copy, ttl=None), delay_step(delay))
-
-    def _copy(self, life: Life, tag: int, copy: Message, wait: float | None) -> None:
-        """Put the copy in its place; the original is acked once that is confirmed."""
-
-        def alive() -> bool:
-            return life.alive and tag in life.acks
-
-        def done(error: PublishError | None) -> None:
-            if not alive():
-                return
-            if error is None:
-                self._ack(life, tag)
-                return
-            log.error(
-                "%s: a copy for %r was not taken, the message goes back to its queue: %s",
-                self.spec.name, copy.topic, error,
-            )  # fmt: skip
-            self._reactor.call_later(REQUEUE_PAUSE, back)
-
-        def back() -> None:
-            if alive():
-                self._now(life, tag, nack_frame(life.number, tag, requeue=True))
-
-        if alive():
-            self._republish(without_brokers_own(copy), wait, self._declarer.type_of(self.spec.queue), alive, done)
-
-    def _ack(self, life: Life, tag: int) -> None:
-        life.acks.ack(tag)
-        if not self._flushing:
-            self._flushing = True
-            self._reactor.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Write the acks of this turn."""
-        self._flushing = False
-        if self._life is not None and self._session is not None:
-            self._life.acks.flush(self._session.write)
-
-    def _now(self, life: Life, tag: int, frame: bytes) -> None:
-        self.flush()
-        life.acks.forget(tag)
-        if self._session is not None:
-            self._session.write(frame)
-
-    @property
-    def life(self) -> Life | None:
-        """The life that runs now."""
-        return self._life
 
 
 def _crashes(count: Any, redelivered: bool) -> int:

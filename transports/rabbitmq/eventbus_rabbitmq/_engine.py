@@ -161,7 +161,7 @@ class Engine:
         """Settle a delivery."""
         consumer = self._consumers.get(incoming.consumer)
         if consumer is not None:
-            consumer.settle(incoming, settlement)
+            consumer.settling.settle(incoming, settlement)
 
     def _republish(
         self,
@@ -205,7 +205,7 @@ class Engine:
             consumers={name: consumer.status() for name, consumer in self._consumers.items()},
             unconfirmed=self.publishing.pending(),
             reconnects=sum(max(0, side.keeper.state.generation - 1) for side in sides),
-            stale_settlements=sum(consumer.stale for consumer in self._consumers.values()),
+            stale_settlements=sum(consumer.settling.stale for consumer in self._consumers.values()),
         )
 
     def not_ready(self) -> tuple[Exception | None, bool] | None:
@@ -251,7 +251,7 @@ class Engine:
         if self._copies == 0 and self._idle:
             idle, self._idle = self._idle, []
             for consumer in self._consumers.values():
-                consumer.flush()
+                consumer.settling.flush()
             for done in idle:
                 done()
 
@@ -259,7 +259,7 @@ class Engine:
         """Close both connections in order."""
         self.closing = True
         for consumer in self._consumers.values():
-            consumer.flush()
+            consumer.settling.flush()
             consumer.end()
         self.publishing.close()
         sides = [self._publish_side, self._consume_side]
