@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -15,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from eventbus._bus._async_batches import TaskBatch
 from eventbus._bus._async_receipts import AsyncReceipt
 from eventbus._bus._async_runtime import AsyncRuntime
+from eventbus._bus._async_signals import catch_signals
 from eventbus._bus._batches import Member
 from eventbus._bus._core import BusCore, Served, in_handler
 from eventbus._bus._health import Health, StopReport, health_of
@@ -123,7 +123,7 @@ class AsyncEventBus(BusCore):
             signalled = True
             wake.set()
 
-        caught = _catch_signals(loop, on_signal)
+        caught = catch_signals(loop, on_signal)
         try:
             await self.start(wait=False)
             await wake.wait()
@@ -328,21 +328,6 @@ class AsyncEventBus(BusCore):
                 if len(answers) == count:
                     break
         return answers
-
-
-def _catch_signals(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> list[signal.Signals]:
-    caught = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            loop.add_signal_handler(number, handler)
-            caught.append(number)
-        except (
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-        ):  # not the main thread, or no such signals here
-            break
-    return caught
 
 
 def _forget_in_child() -> None:

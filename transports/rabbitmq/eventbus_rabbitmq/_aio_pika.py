@@ -14,76 +14,21 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import aio_pika
-import aiormq
-from aiormq.connection import TransportFactory
 from aiormq.exceptions import ChannelClosed
 from yarl import URL
 
 from eventbus import ConnectionFailed, EventBusError
 from eventbus_rabbitmq import _port as port
+from eventbus_rabbitmq._aio_operations import perform, reply_code
+from eventbus_rabbitmq._aio_socket import SocketFactory
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
 from eventbus_rabbitmq._options import Credentials, RabbitMQOptions
-from eventbus_rabbitmq._tcp import tune
-from eventbus_rabbitmq._wire.lane import Lane, LaneChannel, LaneError
+from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 
 log = logging.getLogger("eventbus.rabbitmq")
 
 T = TypeVar("T")
-
-
-class LaneProtocol(asyncio.StreamReaderProtocol):
-    """A stream whose bytes pass the lane first; tells of the end of the connection by itself."""
-
-    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, session: AioPikaSession) -> None:
-        super().__init__(reader, loop=loop)
-        self._reader = reader
-        self._session = session
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes of the broker."""
-        try:
-            self._session.lane.feed(data)
-        except LaneError as error:
-            self._session.fail(error)
-
-    def pass_on(self, data: bytes) -> None:
-        """Frames that are aiormq's."""
-        super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed."""
-        super().connection_lost(exc)
-        self._session.ended(exc)
-
-
-class _Factory(TransportFactory):
-    """Opens the socket: called by aiormq, which speaks on what it returns."""
-
-    def __init__(self, session: AioPikaSession, host: str, number: int, options: RabbitMQOptions) -> None:
-        self._session = session
-        self._host, self._number = host, number
-        self._options = options
-
-    async def create(self, url: URL, **ignored: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, by TLS if the options say so."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = LaneProtocol(reader, loop, self._session)
-        self._session.lane = Lane(protocol.pass_on, self._session.events.blocked)
-        tls = self._options.tls
-        transport, _ = await loop.create_connection(
-            lambda: protocol,
-            self._host,
-            self._number,
-            ssl=tls.context() if tls is not None else None,
-            server_hostname=(tls.server_name or self._host) if tls is not None else None,
-        )
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            tune(sock)
-        self._session.transport = transport
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class AsyncioReactor:
@@ -190,7 +135,7 @@ class AioPikaSession:
             encoded=False,
         )
         connection = aio_pika.Connection(url)
-        connection.kwargs["transport_factory"] = _Factory(self, self._host, self._number, self._options)
+        connection.kwargs["transport_factory"] = SocketFactory(self, self._host, self._number, self._options)
         await connection.connect(timeout=self._options.connect_timeout)
         return connection
 
@@ -236,7 +181,7 @@ class AioPikaSession:
                 return
             value = error = None
             try:
-                value = await self._do(operation)
+                value = await perform(self._aiormq(), operation)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if self._ended or (task is not None and task.cancelling()):
@@ -246,45 +191,11 @@ class AioPikaSession:
                 error = failure
             except ChannelClosed as failure:
                 code, text = getattr(failure, "code", 0), getattr(failure, "reason", str(failure))
-                error = channel_error(_code(failure, code), str(text or failure), describe(operation))[0]
+                error = channel_error(reply_code(failure, code), str(text or failure), describe(operation))[0]
             except Exception as failure:
                 if self._ended:
                     return
                 error = ConnectionFailed(f"{describe(operation)}: {failure}")
-
-    async def _do(self, operation: port.Operation) -> Any:
-        if isinstance(operation, port.OpenChannel):
-            channel = await self._aiormq().channel(publisher_confirms=False)
-            return channel, channel.number
-        channel: Any = operation.channel  # type: ignore[no-redef]
-        match operation:
-            case port.CloseChannel():
-                if not channel.is_closed:
-                    await channel.close()
-            case port.ConfirmSelect():
-                await channel.confirm_delivery()
-            case port.DeclareExchange(_, name, kind, passive, durable, auto_delete, internal, arguments):
-                await channel.exchange_declare(
-                    name, exchange_type=kind, passive=passive, durable=durable, auto_delete=auto_delete,
-                    internal=internal, arguments=dict(arguments),
-                )  # fmt: skip
-            case port.DeclareQueue(_, name, passive, durable, exclusive, auto_delete, arguments):
-                declared = await channel.queue_declare(
-                    name, passive=passive, durable=durable, exclusive=exclusive, auto_delete=auto_delete,
-                    arguments=dict(arguments),
-                )  # fmt: skip
-                return declared.queue
-            case port.BindQueue(_, queue, exchange, pattern, arguments):
-                await channel.queue_bind(queue, exchange, routing_key=pattern, arguments=dict(arguments))
-            case port.BindExchange(_, exchange, source, pattern, arguments):
-                await channel.exchange_bind(exchange, source, routing_key=pattern, arguments=dict(arguments))
-            case port.Qos(_, prefetch):
-                await channel.basic_qos(prefetch_count=prefetch, global_=False)
-            case port.Consume(_, queue, tag, no_ack, exclusive):
-                await channel.basic_consume(queue, _never, no_ack=no_ack, exclusive=exclusive, consumer_tag=tag)
-            case port.CancelConsumer(_, tag):
-                await channel.basic_cancel(tag)
-        return None
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -342,22 +253,3 @@ class AioPikaSession:
                 await connection.close()
         except (Exception, asyncio.CancelledError) as error:
             log.debug("aio-pika ended its connection with %r", error)
-
-
-async def _never(message: Any) -> None:
-    """aiormq's own consumer callback: the lane has taken the delivery before."""
-
-
-_CODES = {
-    aiormq.exceptions.ChannelNotFoundEntity: 404,
-    aiormq.exceptions.ChannelAccessRefused: 403,
-    aiormq.exceptions.ChannelPreconditionFailed: 406,
-    aiormq.exceptions.ChannelLockedResource: 405,
-}
-
-
-def _code(error: Exception, otherwise: int) -> int:
-    for kind, code in _CODES.items():
-        if isinstance(error, kind):
-            return code
-    return otherwise if isinstance(otherwise, int) else 0

@@ -1,0 +1,73 @@
+"""The socket under aiormq: a stream whose bytes pass the lane first.
+
+The seam is aiormq's ``TransportFactory``, which opens the socket that aiormq then speaks on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiormq.connection import TransportFactory
+from yarl import URL
+
+from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._tcp import tune
+from eventbus_rabbitmq._wire.lane import Lane, LaneError
+
+if TYPE_CHECKING:
+    from eventbus_rabbitmq._aio_pika import AioPikaSession
+
+
+class LaneProtocol(asyncio.StreamReaderProtocol):
+    """A stream whose bytes pass the lane first; tells of the end of the connection by itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, session: AioPikaSession) -> None:
+        super().__init__(reader, loop=loop)
+        self._reader = reader
+        self._session = session
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the broker."""
+        try:
+            self._session.lane.feed(data)
+        except LaneError as error:
+            self._session.fail(error)
+
+    def pass_on(self, data: bytes) -> None:
+        """Frames that are aiormq's."""
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        super().connection_lost(exc)
+        self._session.ended(exc)
+
+
+class SocketFactory(TransportFactory):
+    """Opens the socket: called by aiormq, which speaks on what it returns."""
+
+    def __init__(self, session: AioPikaSession, host: str, number: int, options: RabbitMQOptions) -> None:
+        self._session = session
+        self._host, self._number = host, number
+        self._options = options
+
+    async def create(self, url: URL, **ignored: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, by TLS if the options say so."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = LaneProtocol(reader, loop, self._session)
+        self._session.lane = Lane(protocol.pass_on, self._session.events.blocked)
+        tls = self._options.tls
+        transport, _ = await loop.create_connection(
+            lambda: protocol,
+            self._host,
+            self._number,
+            ssl=tls.context() if tls is not None else None,
+            server_hostname=(tls.server_name or self._host) if tls is not None else None,
+        )
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            tune(sock)
+        self._session.transport = transport
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
