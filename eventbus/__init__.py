@@ -45,6 +45,7 @@ from eventbus._handlers import Depends
 from eventbus._message import Message
 from eventbus._middleware import AsyncMiddleware, Middleware
 from eventbus._registration import Router
+from eventbus._run import run
 from eventbus._settlement import Retry
 from eventbus._topology import Binding, Exchange, Queue, Topology
 
@@ -56,7 +57,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     # buses
-    "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "StopReport",
+    "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "StopReport", "run",
     # events, handlers, policies
     "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry", "RetryLater", "event",
     # topology

@@ -36,6 +36,7 @@ class Reader:
         self._by_type = {spec.type: spec.cls for spec in subscription.events}
         self._only = subscription.events[0].cls if len(subscription.events) == 1 else None
         self._decoders: dict[tuple[str, Any], Decode] = {}
+        self._by_topic: dict[str, list[Any]] = {}
         # Type and content type of messages that only need decoding: nearly all of them.
         self._quick: dict[tuple[str, str], Decode] = {}
         for cls in self._by_type.values() or (subscription.raw,):
@@ -78,7 +79,7 @@ class Reader:
         if not message.source or not message.type:
             if self._only is not None:
                 return self._only
-            fits = [s.cls for s in self._subscription.events if topic_matches(s.template.pattern, message.topic)]
+            fits = self._fitting(message.topic)
             if len(fits) == 1:
                 return fits[0]
             raise DecodingError(
@@ -89,6 +90,15 @@ class Reader:
             raise Ignored
         known = ", ".join(sorted(self._by_type))
         raise DecodingError(f"type {message.type[:128]!r} is none of the subscription's events ({known})")
+
+    def _fitting(self, topic: str) -> list[Any]:
+        """The events whose topic template makes such a topic; looked for once per topic."""
+        fits = self._by_topic.get(topic)
+        if fits is None:
+            fits = [s.cls for s in self._subscription.events if topic_matches(s.template.pattern, topic)]
+            if len(self._by_topic) < 1024:  # topics are chosen by strangers
+                self._by_topic[topic] = fits
+        return fits
 
 
 def conclude(subscription: Subscription, incoming: Incoming, error: BaseException | None) -> Settlement:

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
-from eventbus import AsyncEventBus
+from eventbus import AsyncEventBus, run
 from examples.customers.events import CustomerRegistered
 from examples.customers.service import Say, broker_url, say
 
@@ -35,4 +34,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main())

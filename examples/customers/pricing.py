@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 
-from eventbus import AsyncEventBus
+from eventbus import AsyncEventBus, run
 from examples.customers.events import Quote, QuoteRequested
 from examples.customers.service import Say, broker_url, say
 
@@ -37,4 +36,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main())

@@ -95,6 +95,7 @@ class Engine:
         self._copies = 0
         self._idle: list[Callable[[], None]] = []
         self.closing = False
+        self._changes = False
 
     # -- connections ------------------------------------------------------------------------------------
 
@@ -126,6 +127,15 @@ class Engine:
         self._changed()
 
     def _changed(self) -> None:
+        # Told once for all changes of a turn: a thousand consumers that start must not tell of a thousand each time.
+        if self.closing:
+            self._tell_status()
+        elif not self._changes:
+            self._changes = True
+            self._reactor.call_soon(self._tell_status)
+
+    def _tell_status(self) -> None:
+        self._changes = False
         self._on_status(self.status())
 
     # -- what the bus asks ------------------------------------------------------------------------------
