@@ -1,40 +1,72 @@
-"""The command: ``python -m benchmarks [publish-confirm|prefetch|memory] [options]``."""
+"""The command: ``python -m benchmarks --help``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks import consume, memory, publish
-from benchmarks.runner import REPEATS, Plan, Result, environment, header, row, write
+from benchmarks import fanout, footprint, latency, memory, peers, prefetch, publish, rpc
+from benchmarks.broker import Target, target
+from benchmarks.runner import REPEATS, Amount, Plan, Result, environment, read, write
+from benchmarks.screen import Screen
+from eventbus import EventBusError
 
-BENCHMARKS: dict[str, Callable[[Plan], Iterator[Result]]] = {
-    publish.NAME: publish.run,
-    consume.NAME: consume.run,
-    memory.NAME: memory.run,
-}
-MESSAGES, QUICK_MESSAGES = 10_000, 1_000
+# In the order of a whole run: what is asked first is answered first.
+OWN: tuple[ModuleType, ...] = (publish, prefetch, rpc, latency, fanout, memory)
+SINGLE: dict[str, ModuleType] = {module.NAME: module for module in (*OWN, footprint)}
+NEED_NO_BROKER = {memory.NAME}
+
+MESSAGES, QUICK_MESSAGES = 10_000, 1_500
+REPORT = Path("benchmark-report")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Messages per second and processor time of the client, as medians.",
-        epilog="Without --transport a private RabbitMQ is started. Processor time is that of this process, user and "
-        "system; over memory:// it includes the broker.",
+        description="Measure eventbus: messages a second, and processor time of the client, as medians.",
+        epilog="Without --transport a private RabbitMQ is started. Processor time is that of the client's process, "
+        "user and system; over memory:// it includes the broker.",
     )
-    made.add_argument("benchmark", nargs="?", choices=tuple(BENCHMARKS), help="default: all")
-    made.add_argument(
-        "--transport", metavar="URL", help="measure on this broker, such as amqp://guest:guest@localhost/"
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    every = commands.add_parser(
+        "all", help="everything below but footprint, with a report", description=made.description
     )
-    made.add_argument("--messages", type=_count, metavar="N", help=f"messages in a sample; default {MESSAGES}")
-    made.add_argument("--quick", action="store_true", help="small samples: all within a minute")
-    made.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    _common(every)
+    _peers(every)
+    every.add_argument("--report", type=Path, metavar="FOLDER", default=REPORT, help=f"default: {REPORT}")
+    every.add_argument("--without-peers", action="store_true", help="eventbus alone")
+    for name, module in SINGLE.items():
+        _common(commands.add_parser(name, help=module.ABOUT, description=module.__doc__))
+    beside = commands.add_parser(peers.NAME, help=peers.ABOUT, description=peers.__doc__)
+    _common(beside)
+    _peers(beside)
+    drawn = commands.add_parser("report", help="an HTML page and charts from a file that --json wrote")
+    drawn.add_argument("file", type=Path, metavar="FILE")
+    drawn.add_argument("--to", type=Path, metavar="FOLDER", default=REPORT, help=f"default: {REPORT}")
     return made
+
+
+def _common(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--transport", metavar="URL", help="a broker, such as amqp://guest:guest@localhost/")
+    amount = made.add_mutually_exclusive_group()
+    amount.add_argument("--messages", type=_count, metavar="N", help=f"in a sample; default {MESSAGES:,}")
+    amount.add_argument("--seconds", type=_seconds, metavar="S", help="about how long a sample lasts, instead")
+    made.add_argument("--repeats", type=_count_of_repeats, default=REPEATS, help=f"samples; default {REPEATS}")
+    made.add_argument("--quick", action="store_true", help="fewer settings and small samples")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+
+
+def _peers(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--works", nargs="+", choices=tuple(peers.WORKS), metavar="WORK", help=", ".join(peers.WORKS))
+    made.add_argument(
+        "--clients", nargs="+", choices=tuple(peers.CLIENTS), metavar="CLIENT", help=", ".join(peers.CLIENTS)
+    )
+    made.add_argument("--queue", choices=("quorum", "classic"), default="quorum", help="of the peers; default quorum")
+    made.add_argument("--seed", type=int, default=1, help="of the order in the rounds; default 1")
 
 
 def _count(text: str) -> int:
@@ -44,36 +76,96 @@ def _count(text: str) -> int:
     return number
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _count_of_repeats(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0.01 <= number <= 600:
+        raise argparse.ArgumentTypeError("0.01 to 600")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     given = parser().parse_args(arguments)
-    names = [given.benchmark] if given.benchmark else list(BENCHMARKS)
-    messages = given.messages or (QUICK_MESSAGES if given.quick else MESSAGES)
+    if given.command == "report":
+        return report(given.file, given.to)
+    screen = Screen()
+    try:
+        with target(given.transport, needed=given.command not in NEED_NO_BROKER) as broker:
+            return measure(given, broker, screen)
+    except EventBusError as error:
+        print(f"cannot measure: {error}", file=sys.stderr)
+        return 1
+
+
+def measure(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
+    """Measure on this broker, show and write."""
+    where = environment(broker.name)
+    screen.note(", ".join(f"{name} {value}" for name, value in where.items()))
     results: list[Result] = []
-    with ExitStack() as stack:
-        url, broker = _broker(given.transport, names, stack)
-        where = environment(broker)
-        print(", ".join(f"{name} {value}" for name, value in where.items()))
-        print(header(), flush=True)
-        for name in names:
-            for result in BENCHMARKS[name](Plan(url, messages, REPEATS)):
-                results.append(result)
-                print(row(result), flush=True)
+    notes: list[str] = []
+    for found in _chosen(given, _plan(given, broker, screen)):
+        if isinstance(found, Result):
+            results.append(found)
+            screen.show(found)
+            for part, size in found.rss_mb.items():
+                screen.note(f"    resident memory at {part}: {size} MB")
+        else:
+            notes.append(str(found))
+            screen.note(str(found))
     if given.json is not None:
         write(given.json, results, where)
+    if given.command == "all":
+        from benchmarks.report import write_report
+
+        print(f"report: {write_report(results, where, given.report, notes=notes)[0]}")
     return 0
 
 
-def _broker(given: str | None, names: list[str], stack: ExitStack) -> tuple[str, str]:
-    """URL of the broker to measure on, and what to call it: never the URL, which may hold a password."""
-    if given is not None:
-        return given, given.partition(":")[0]
-    if names == [memory.NAME]:
-        return "memory://benchmarks", "memory"
-    from eventbus_rabbitmq.local_broker import LocalBroker
+def _plan(given: argparse.Namespace, broker: Target, screen: Screen) -> Plan:
+    messages = given.messages or (QUICK_MESSAGES if given.quick else MESSAGES)
+    return Plan(
+        broker.url,
+        Amount(messages, given.seconds),
+        screen,
+        given.repeats,
+        tls_url=broker.tls_url,
+        quick=given.quick,
+        given=given.messages,
+    )
 
-    private = stack.enter_context(LocalBroker())
-    return private.url, f"RabbitMQ {private.version} (private, on this machine)"
+
+def _chosen(given: argparse.Namespace, plan: Plan) -> Iterator[Result | peers.Absent]:
+    if given.command in SINGLE:
+        run: Callable[[Plan], Iterator[Result]] = SINGLE[given.command].run
+        yield from run(plan)
+        return
+    if given.command == "all":
+        for module in OWN:
+            yield from module.run(plan)
+        if given.without_peers:
+            return
+    choice = peers.Choice(works=given.works, clients=given.clients, queue=given.queue, seed=given.seed)
+    yield from peers.run(plan, choice)
+
+
+def report(file: Path, folder: Path) -> int:
+    """Draw results that were measured before."""
+    from benchmarks.report import write_report
+
+    try:
+        results, where = read(file)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{file} holds no results of --json: {error}", file=sys.stderr)
+        return 1
+    print(write_report(results, where, folder)[0])
+    return 0
 
 
 if __name__ == "__main__":

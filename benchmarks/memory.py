@@ -7,16 +7,17 @@ import uuid
 from collections.abc import Iterator
 
 from benchmarks.runner import Plan, Result, Sample, Stopwatch, repeat
-from benchmarks.work import PATIENCE, Countdown, Measured, events
+from benchmarks.work import PATIENCE, SMALL, Countdown, Measured, new_job
 from eventbus import AsyncEventBus, EventBus
 
 NAME = "memory"
+ABOUT = "what the bus itself costs, without a network: publish to handler in one process"
 
 
 def run(plan: Plan) -> Iterator[Result]:
     """Both buses, whatever the plan's broker is."""
-    yield repeat(plan, NAME, "sync", "end to end", sync_once)
-    yield repeat(plan, NAME, "async", "end to end", async_once)
+    yield repeat(plan, NAME, "sync", {}, sync_once, body_bytes=SMALL)
+    yield repeat(plan, NAME, "async", {}, async_once, body_bytes=SMALL)
 
 
 def _url() -> str:
@@ -26,15 +27,15 @@ def _url() -> str:
 def sync_once(messages: int) -> Sample:
     """Publish and handle with the bus for threads."""
     watch, countdown = Stopwatch(), Countdown(messages)
-    bus = EventBus(_url(), service="benchmarks")
+    job, bus = new_job(), EventBus(_url(), service="benchmarks")
 
-    @bus.subscribe(Measured, prefetch=200)
+    @bus.subscribe(job.event, prefetch=200)
     def handle(event: Measured) -> None:
         countdown.one()
 
     with bus:
         watch.start()
-        bus.publish_many(events(messages))
+        bus.publish_many(job.events(messages))
         countdown.wait()
         return watch.stop(messages)
 
@@ -46,9 +47,9 @@ def async_once(messages: int) -> Sample:
 
 async def _async_once(messages: int) -> Sample:
     watch, left, done = Stopwatch(), messages, asyncio.Event()
-    bus = AsyncEventBus(_url(), service="benchmarks")
+    job, bus = new_job(), AsyncEventBus(_url(), service="benchmarks")
 
-    @bus.subscribe(Measured, prefetch=200)
+    @bus.subscribe(job.event, prefetch=200)
     async def handle(event: Measured) -> None:
         nonlocal left
         left -= 1
@@ -57,7 +58,7 @@ async def _async_once(messages: int) -> Sample:
 
     async with bus:
         watch.start()
-        await bus.publish_many(events(messages))
+        await bus.publish_many(job.events(messages))
         async with asyncio.timeout(PATIENCE):
             await done.wait()
         return watch.stop(messages)

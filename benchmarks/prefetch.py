@@ -1,63 +1,101 @@
 """prefetch: how fast a backlog is handled and acked, by how many deliveries may be unsettled at once.
 
-One handler at a time that does nothing, so the numbers are those of the client and the broker. The clock runs from the
-first delivery to the last, so that setting up the consumer is left out.
+The clock runs from the first delivery to the last, so that setting up the consumer is left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 
-from benchmarks.runner import Plan, Result, Sample, Stopwatch, repeat
-from benchmarks.work import PATIENCE, Countdown, Measured, declared, events, new_queue
-from eventbus import AsyncEventBus, EventBus, Queue
+from benchmarks.runner import Plan, Result, Sample, Settings, Stopwatch, repeat
+from benchmarks.work import PATIENCE, SMALL, Countdown, Job, Measured, declared, new_job
+from eventbus import AsyncEventBus, EventBus
 
 NAME = "prefetch"
-PREFETCHES = (1, 10, 50, 200)
+ABOUT = "a backlog handled and acked, by prefetch; a handler that returns at once, and one that waits 1 ms"
+
+MOST = 65535
+"""The bus has no prefetch without a limit; this is the widest that AMQP can name."""
+PREFETCHES = (1, 10, 50, 200, 1000, MOST)
+BUSES = ("sync", "async")
+WAITING_CONCURRENCY = 20
+WAIT = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One setting. The handler that waits runs many times over, as far as the prefetch lets it."""
+
+    prefetch: int
+    waits: bool = False
+
+    def settings(self) -> Settings:
+        """For the result."""
+        prefetch = "unlimited" if self.prefetch == MOST else self.prefetch
+        return {"prefetch": prefetch, "handler": "waits 1 ms" if self.waits else "at once"}
+
+    def scale(self) -> float:
+        """Prefetch 1 waits for the broker most of the time."""
+        return (0.25 if self.prefetch == 1 else 1.0) * (0.2 if self.waits else 1.0)
+
+    def concurrency(self) -> int:
+        """Handlers at once."""
+        return min(self.prefetch, WAITING_CONCURRENCY) if self.waits else 1
 
 
 def run(plan: Plan) -> Iterator[Result]:
-    """All limits on both buses. Prefetch 1 waits for the broker most of the time: fewer messages are enough."""
-    for prefetch in PREFETCHES:
-        scaled = Plan(plan.url, max(2, plan.messages // (4 if prefetch == 1 else 1)), plan.repeats)
-        for bus, once in (("sync", sync_once), ("async", async_once)):
-            yield repeat(scaled, NAME, bus, f"prefetch {prefetch}", partial(once, plan.url, prefetch=prefetch))
+    """All limits and handlers on both buses."""
+    for case in [Case(prefetch, waits) for waits in (False, True) for prefetch in PREFETCHES]:
+        for bus in BUSES:
+            once = _Once(bus, plan.url, case)
+            yield repeat(plan, NAME, bus, case.settings(), once, scale=case.scale(), body_bytes=SMALL)
 
 
-def sync_once(url: str, messages: int, prefetch: int) -> Sample:
+@dataclass(frozen=True, slots=True)
+class _Once:
+    bus: str
+    url: str
+    case: Case
+
+    def __call__(self, messages: int) -> Sample:
+        job = new_job()
+        with declared(self.url, job) as publisher:
+            publisher.publish_many(job.events(messages))
+            if self.bus == "sync":
+                return sync_once(self.url, job, messages, self.case)
+            return asyncio.run(async_once(self.url, job, messages, self.case))
+
+
+def sync_once(url: str, job: Job, messages: int, case: Case) -> Sample:
     """Handle a backlog with the bus for threads."""
-    queue, watch, countdown = new_queue(), Stopwatch(), Countdown(messages)
-    with declared(url, queue) as publisher:
-        publisher.publish_many(events(messages))
-        with EventBus(url, service="benchmarks") as bus:
+    watch, countdown, wait = Stopwatch(), Countdown(messages), WAIT if case.waits else 0.0
+    with EventBus(url, service="benchmarks") as bus:
 
-            @bus.subscribe(Measured, queue=queue, prefetch=prefetch, concurrency=1)
-            def handle(event: Measured) -> None:
-                watch.start_once()
-                countdown.one()
+        @bus.subscribe(job.event, queue=job.queue, prefetch=case.prefetch, concurrency=case.concurrency())
+        def handle(event: Measured) -> None:
+            watch.start_once()
+            if wait:
+                time.sleep(wait)
+            countdown.one()
 
-            countdown.wait()
-            return watch.stop(messages - 1)
+        countdown.wait()
+        return watch.stop(messages - 1)
 
 
-def async_once(url: str, messages: int, prefetch: int) -> Sample:
+async def async_once(url: str, job: Job, messages: int, case: Case) -> Sample:
     """Handle a backlog with the bus for asyncio."""
-    queue = new_queue()
-    with declared(url, queue) as publisher:
-        publisher.publish_many(events(messages))
-        return asyncio.run(_async_once(url, queue, messages, prefetch))
-
-
-async def _async_once(url: str, queue: Queue, messages: int, prefetch: int) -> Sample:
-    watch, left, done = Stopwatch(), messages, asyncio.Event()
+    watch, left, done, wait = Stopwatch(), messages, asyncio.Event(), WAIT if case.waits else 0.0
     async with AsyncEventBus(url, service="benchmarks") as bus:
 
-        @bus.subscribe(Measured, queue=queue, prefetch=prefetch, concurrency=1)
+        @bus.subscribe(job.event, queue=job.queue, prefetch=case.prefetch, concurrency=case.concurrency())
         async def handle(event: Measured) -> None:
             nonlocal left
             watch.start_once()
+            if wait:
+                await asyncio.sleep(wait)
             left -= 1
             if left == 0:
                 done.set()

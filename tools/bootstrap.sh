@@ -84,7 +84,7 @@ lock() {
     done
     # hatchling and editables build our own packages; uv installs.
     printf '%s\n' 'hatchling>=1.27' editables uv \
-        | .boot/bin/uv pip compile --quiet - "$@" --group dev --universal --python-version 3.11 --upgrade \
+        | .boot/bin/uv pip compile --quiet - "$@" --group dev --group bench --universal --python-version 3.11 --upgrade \
             --generate-hashes --no-header --no-annotate --output-file constraints.txt
 }
 
