@@ -33,6 +33,8 @@ class Dispatch:
         self._link_settle = settle
         self._link_publish = publish
         self.around = self._middleware.around
+        # How to write the answers of each class, and what they are called.
+        self._answers: dict[type, tuple[Callable[[Any], bytes], str]] = {}
 
     def open(self, served: Served, incoming: Incoming) -> Delivery:
         """A delivery for an arrival."""
@@ -119,9 +121,12 @@ class Dispatch:
 
     def _reply(self, request: Message, result: Any) -> Message:
         cls = type(result)
-        body = self._bus._codecs.get("application/json").encoder(cls)(result)
-        name = spec_of(cls).type if is_event(cls) else cls.__name__
-        return reply_message(request, body, type=name, source=self._bus._settings.service, id=uuid7())
+        known = self._answers.get(cls)
+        if known is None:
+            name = spec_of(cls).type if is_event(cls) else cls.__name__
+            known = self._answers[cls] = (self._bus._codecs.get("application/json").encoder(cls), name)
+        encode, name = known
+        return reply_message(request, encode(result), type=name, source=self._bus._settings.service, id=uuid7())
 
     # -- telling ----------------------------------------------------------------------------------------
 
