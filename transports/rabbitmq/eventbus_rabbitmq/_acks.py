@@ -22,6 +22,11 @@ class Acks:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def given(self) -> int:
+        """Acks that are not written yet."""
+        return len(self._done)
+
     def __contains__(self, tag: int) -> bool:
         return tag in self._open and not self._open[tag]
 

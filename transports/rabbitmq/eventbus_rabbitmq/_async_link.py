@@ -14,6 +14,9 @@ from eventbus_rabbitmq._engine import Engine, prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
 
+# Acks wait this long for others: one write for many, and half the system calls where messages come one by one.
+ACK_LINGER = 0.002
+
 
 class RabbitMQAsyncLink:
     """See :class:`eventbus.transport.AsyncLink`."""
@@ -22,7 +25,7 @@ class RabbitMQAsyncLink:
         self._settings = settings
         self._on_status = on_status
         self._reactor = AsyncioReactor(options, settings.service)
-        self._engine = Engine(self._reactor, options, settings, self._changed)
+        self._engine = Engine(self._reactor, options, settings, self._changed, ack_linger=ACK_LINGER)
         self._encoder = HeaderEncoder()
         self._change = asyncio.Event()
         self._closed = False

@@ -50,9 +50,10 @@ class Consumer:
         republish: Republish,
         changed: Callable[[], None],
         max_body: int,
+        linger: float,
     ) -> None:
         self.spec = spec
-        self.settling = Settling(spec, declarer, reactor, republish)
+        self.settling = Settling(spec, declarer, reactor, republish, linger)
         self._listener = listener
         self._reactor = reactor
         self._declarer = declarer

@@ -70,12 +70,22 @@ def _fits(name: str) -> bool:
 
 
 class Engine:
-    """Everything of one link, on one thread or loop."""
+    """Everything of one link, on one thread or loop.
+
+    ``ack_linger`` is how many seconds an ack may wait for others, as long as the broker has leave to send more.
+    """
 
     def __init__(
-        self, reactor: Reactor, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener
+        self,
+        reactor: Reactor,
+        options: RabbitMQOptions,
+        settings: LinkSettings,
+        on_status: StatusListener,
+        *,
+        ack_linger: float = 0.0,
     ) -> None:
         self._reactor = reactor
+        self._ack_linger = ack_linger
         self._settings = settings
         self._on_status = on_status
         self._declarer = Declarer(queue_type=options.queue_type, declare=options.declare)
@@ -155,7 +165,7 @@ class Engine:
         """Keep a consumer running."""
         consumer = Consumer(
             spec, listener, self._reactor, CONSUMER_POLICY, self._declarer, self._republish, self._changed,
-            self._settings.max_body,
+            self._settings.max_body, self._ack_linger,
         )  # fmt: skip
         self._consumers[spec.name] = consumer
         for exchange in spec.topology.exchanges:

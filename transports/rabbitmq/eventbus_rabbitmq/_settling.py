@@ -23,7 +23,7 @@ from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import without_brokers_own
 from eventbus_rabbitmq._operations import Declarer, delay_step
 from eventbus_rabbitmq._options import QueueType
-from eventbus_rabbitmq._port import Reactor
+from eventbus_rabbitmq._port import Reactor, Timer
 from eventbus_rabbitmq._wire.frames import nack_frame, reject_frame
 
 log = logging.getLogger("eventbus.rabbitmq")
@@ -35,16 +35,27 @@ Republish = Callable[[Message, float | None, QueueType, Alive, Callable[[Publish
 """``(copy, wait seconds, its queue's type, is the original alive, done)``"""
 
 
+def acks_at_once(prefetch: int) -> int:
+    """Acks that are written without waiting for more: what the broker may send must never run out meanwhile."""
+    return max(1, prefetch // 4)
+
+
 class Settling:
     """Carries out settlements on the channel that each delivery came by."""
 
-    def __init__(self, spec: ConsumerSpec, declarer: Declarer, reactor: Reactor, republish: Republish) -> None:
+    def __init__(
+        self, spec: ConsumerSpec, declarer: Declarer, reactor: Reactor, republish: Republish, linger: float
+    ) -> None:
         self._spec = spec
+        self._linger = linger
+        self._at_once = acks_at_once(spec.prefetch)
+        self._timer: Timer | None = None
         self._settles = not (spec.auto_ack or spec.direct_reply)
         self._declarer = declarer
         self._reactor = reactor
         self._republish = republish
         self._unwritten: Life | None = None
+        self._flush_soon = False
         self.stale = 0
         """Settlements that came too late: the broker hands those messages out again."""
 
@@ -110,10 +121,18 @@ class Settling:
         life.acks.ack(tag)
         if self._unwritten is not life:
             self._unwritten = life
+            self._flush_soon = False
+            if self._linger and self._timer is None:
+                self._timer = self._reactor.call_later(self._linger, self.flush)
+        if not self._flush_soon and (not self._linger or life.acks.given >= self._at_once):
+            self._flush_soon = True
             self._reactor.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write the acks of this turn."""
+        """Write the acks that have been given."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         life, self._unwritten = self._unwritten, None
         if life is not None and life.alive:
             life.acks.flush(life.session.write)

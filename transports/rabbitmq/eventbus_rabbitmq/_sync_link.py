@@ -14,6 +14,7 @@ from eventbus import BusClosed, ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
 from eventbus._topology import Topology
 from eventbus.transport import (
+    Ack,
     ConsumerListener,
     ConsumerSpec,
     LinkSettings,
@@ -26,12 +27,16 @@ from eventbus_rabbitmq._engine import Engine, prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._pika import PikaReactor
+from eventbus_rabbitmq._settling import acks_at_once
 
 log = logging.getLogger("eventbus.rabbitmq")
 
 _numbers = itertools.count(1)
 
 T = TypeVar("T")
+
+# Acks wait this long for others, as long as the broker has leave to send more.
+ACK_LINGER = 0.002
 
 READY = Exception("ready")  # stands for "nothing is in the way" where None stands for "no answer"
 
@@ -47,6 +52,10 @@ class RabbitMQSyncLink:
         self._encoder = HeaderEncoder()
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False
+        # While the thread looks by itself every few milliseconds, acks need not wake it.
+        self._ticking = False
+        self._settled = False
+        self._at_once: dict[str, int] = {}
         self._lock = threading.Lock()
         self._state = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
@@ -76,11 +85,25 @@ class RabbitMQSyncLink:
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run on the I/O thread, in the order given; the thread is woken once for many."""
         self._calls.append((function, arguments))
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._reactor.wake(self._drain)
 
+    def _tick(self) -> None:
+        """Look for acks that have not woken the thread; where there are some, others are likely to follow."""
+        self._ticking = bool(self._calls) or self._settled
+        self._settled = False
+        if self._ticking:
+            self._reactor.call_later(ACK_LINGER, self._tick)
+        self._drain()
+
     def _drain(self) -> None:
+        if self._settled and not self._ticking:
+            self._ticking = True
+            self._reactor.call_later(ACK_LINGER, self._tick)
         # Reset first: what is appended from now on wakes the thread again.
         self._scheduled = False
         calls = self._calls
@@ -139,11 +162,18 @@ class RabbitMQSyncLink:
 
     def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
         """Keep a consumer running."""
+        self._at_once[spec.name] = acks_at_once(spec.prefetch)
         self._call(self._engine.consume, spec, listener)
 
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
-        self._call(self._engine.settle, incoming, settlement)
+        if self._ticking and type(settlement) is Ack and len(self._calls) + 1 < self._at_once.get(incoming.consumer, 1):
+            self._calls.append((self._engine.settle, (incoming, settlement)))
+            if not self._ticking:  # it has just ended, perhaps before it saw this one
+                self._wake()
+        else:
+            self._call(self._engine.settle, incoming, settlement)
+            self._settled = True
 
     def status(self) -> LinkStatus:
         """A snapshot."""
