@@ -22,7 +22,7 @@ log = logging.getLogger("eventbus.rabbitmq")
 
 # Bytes given to the client library and not yet to the socket, above which messages wait here (and are "not sent").
 BUFFER_LIMIT = 1 << 20
-BUFFER_SECONDS = 0.005
+BUFFER_SECONDS = 0.001
 SWEEP_SECONDS = 0.05
 REOPEN_SECONDS = 0.2
 
@@ -80,7 +80,11 @@ class Publishing:
             outgoing.done(BusClosed("the link is closed, so nothing was sent"))
             return
         self._waiting.append(outgoing)
-        self._pump_soon()
+        publisher = self._publisher
+        if publisher is not None and not publisher.unconfirmed and not self._pumping:
+            self._pump()  # nothing is on its way, so there is nothing to send it with: at once
+        else:
+            self._pump_soon()
         if self._sweeper is None:
             self._sweeper = self._reactor.call_later(SWEEP_SECONDS, self._sweep)
 

@@ -1,0 +1,30 @@
+"""Where the lane takes hold of the client libraries: a new release that moves these names must be noticed here."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+
+import pika
+from aiormq.connection import TransportFactory
+from eventbus_rabbitmq.local_broker import LocalBroker
+
+from eventbus import EventBus
+
+
+def test_pika_hands_us_its_bytes_and_takes_ours() -> None:
+    for name, parameters in {"_on_data_available": ["self", "data_in"], "_adapter_emit_data": ["self", "data"]}.items():
+        assert list(inspect.signature(getattr(pika.SelectConnection, name)).parameters) == parameters
+
+
+def test_the_socket_of_a_pika_connection_can_be_written_and_aborted(broker: LocalBroker) -> None:
+    with EventBus(broker.url, service="seams") as bus:
+        session = bus._running().link._engine._publish_side.session  # type: ignore[attr-defined]
+        transport = session._connection._transport
+        assert isinstance(transport._sock, socket.socket)
+        assert transport.get_write_buffer_size() == 0
+        assert callable(transport.abort)
+
+
+def test_aiormq_lets_us_open_its_socket() -> None:
+    assert "create" in vars(TransportFactory)
