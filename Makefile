@@ -7,7 +7,7 @@ PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench broker lock clean
+.PHONY: help demo test lint types format bench fuzz broker lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
@@ -33,8 +33,11 @@ format: $(READY)  ## Rewrite the code in our style
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: $(READY) broker  ## Measure throughput and latency (a quick run)
-	$(PY) -m benchmarks --quick
+bench: $(READY) broker  ## Measure us and our peers side by side (a quick run), with a report
+	$(PY) -m benchmarks all --quick --json benchmark-report/results.json
+
+fuzz: $(READY)  ## Feed the AMQP reader with hostile bytes for a minute
+	$(PY) -m tests.fuzz.fuzz_lane --seconds 60
 
 broker:  ## Make sure that a RabbitMQ can be started, installing it if need be
 	@tools/bootstrap.sh broker
@@ -43,7 +46,7 @@ lock: .boot/.ready  ## Choose the newest allowed third-party versions: writes co
 	tools/bootstrap.sh lock $(DISTRIBUTIONS)
 
 clean:  ## Remove everything that make made
-	rm -rf .venv .boot .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .boot .bench benchmark-report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf $(foreach folder,$(DISTRIBUTIONS),$(folder)/dist $(folder)/build)
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 

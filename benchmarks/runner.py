@@ -188,6 +188,7 @@ def environment(broker: str) -> dict[str, str]:
 def write(path: Path, results: Iterable[Result], where: Mapping[str, str]) -> None:
     """Write everything as JSON."""
     content: dict[str, Any] = {"environment": dict(where), "results": [asdict(result) for result in results]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
