@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +15,7 @@ from benchmarks import fanout, footprint, latency, memory, peers, prefetch, publ
 from benchmarks.broker import Target, target
 from benchmarks.runner import REPEATS, Amount, Plan, Result, environment, read, write
 from benchmarks.screen import Screen
+from benchmarks.tune import command as tune_command
 from eventbus import EventBusError
 
 # In the order of a whole run: what is asked first is answered first.
@@ -20,6 +24,7 @@ SINGLE: dict[str, ModuleType] = {module.NAME: module for module in (*OWN, footpr
 NEED_NO_BROKER = {memory.NAME}
 
 MESSAGES, QUICK_MESSAGES = 10_000, 1_500
+PEER_SECONDS, PEER_QUICK_SECONDS = 1.0, 0.2
 REPORT = Path("benchmark-report")
 
 
@@ -44,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     beside = commands.add_parser(peers.NAME, help=peers.ABOUT, description=peers.__doc__)
     _common(beside)
     _peers(beside)
+    tuned = commands.add_parser("tune", help="which window, prefetch and concurrency to set on your broker")
+    _common(tuned)
+    tune_command.add_options(tuned)
     drawn = commands.add_parser("report", help="an HTML page and charts from a file that --json wrote")
     drawn.add_argument("file", type=Path, metavar="FILE")
     drawn.add_argument("--to", type=Path, metavar="FOLDER", default=REPORT, help=f"default: {REPORT}")
@@ -93,15 +101,35 @@ def _seconds(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     given = parser().parse_args(arguments)
+    if given.command in ("report", "all") and find_spec("matplotlib") is None:
+        print("charts need matplotlib: pip install matplotlib", file=sys.stderr)
+        return 1
     if given.command == "report":
         return report(given.file, given.to)
+    # What a bus logs of its attempts to connect says the same as the error that follows.
+    logging.getLogger("eventbus").setLevel(logging.CRITICAL)
     screen = Screen()
     try:
         with target(given.transport, needed=given.command not in NEED_NO_BROKER) as broker:
+            if given.command == "tune":
+                return tune(given, broker, screen)
             return measure(given, broker, screen)
     except EventBusError as error:
         print(f"cannot measure: {error}", file=sys.stderr)
         return 1
+
+
+def tune(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
+    """Give advice for this broker."""
+    return tune_command.run(
+        broker.url,
+        progress=screen,
+        bus=given.bus,
+        handler_ms=given.handler_ms,
+        quick=given.quick,
+        amount=given.messages,
+        json_to=given.json,
+    )
 
 
 def measure(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
@@ -151,6 +179,9 @@ def _chosen(given: argparse.Namespace, plan: Plan) -> Iterator[Result | peers.Ab
             yield from module.run(plan)
         if given.without_peers:
             return
+    if plan.given is None and plan.amount.seconds is None:
+        # Peers differ a hundredfold in speed: each gets the messages that fill the time.
+        plan = replace(plan, amount=Amount(seconds=PEER_QUICK_SECONDS if plan.quick else PEER_SECONDS))
     choice = peers.Choice(works=given.works, clients=given.clients, queue=given.queue, seed=given.seed)
     yield from peers.run(plan, choice)
 

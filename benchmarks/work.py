@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -88,10 +88,11 @@ def _never(event: Measured) -> None:
 
 
 class Countdown:
-    """Lets the measuring thread wait until so many have been handled."""
+    """Lets the measuring thread wait until so many have been handled; calls what is named ``at`` a number left."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, at: Mapping[int, Callable[[], None]] | None = None) -> None:
         self._left = count
+        self._at = at or {}
         self._lock = threading.Lock()
         self._zero = threading.Event()
 
@@ -99,8 +100,11 @@ class Countdown:
         """One less to wait for."""
         with self._lock:
             self._left -= 1
-            if self._left == 0:
+            left = self._left
+            if left == 0:
                 self._zero.set()
+        if left in self._at:
+            self._at[left]()
 
     def wait(self, patience: float = PATIENCE) -> None:
         """Until there is none left."""

@@ -17,7 +17,7 @@ from benchmarks.peers import CLIENTS, WORKS, Absent, Choice, run
 from benchmarks.peers.clients import ceiling, shared
 from benchmarks.peers.clients.wire import Refused, message, method
 from benchmarks.peers.environments import HERE, NO_GO, NoEnvironmentError, ready
-from benchmarks.peers.registry import LARGE, SMALL, Work
+from benchmarks.peers.registry import LARGE, SMALL, QueueType, Work
 from benchmarks.peers.rounds import Runner, body_of, measured, messages, of_ceiling, prepared, shuffled
 from benchmarks.runner import Amount, Plan, Result, Sample, Settings
 
@@ -40,13 +40,22 @@ def plan(url: str = "amqp://localhost/", rounds: int = 1, amount: Amount = Amoun
     return Plan(url, amount, Quiet(), rounds)
 
 
-@pytest.mark.parametrize("queue", ["quorum", "classic"])
-@pytest.mark.parametrize("work", ["publish", "publish-one", "publish-64k", "consume", "consume-64k", "rpc"])
-def test_a_work_is_measured_for_the_ceiling_and_for_eventbus(broker: LocalBroker, work: str, queue: str) -> None:
-    clients = OURS if queue == "quorum" else OURS[:1]
-    if work == "rpc" and queue == "classic":
-        pytest.skip("a responder's queue is classic in both")
-    choice = Choice(works=[work], clients=clients, queue=queue, build=False)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("work", "queue", "clients"),
+    [
+        ("publish", "quorum", OURS),
+        ("publish", "classic", OURS[:1]),
+        ("publish-one", "quorum", OURS),
+        ("publish-64k", "quorum", OURS[:2]),
+        ("consume", "quorum", OURS),
+        ("consume-64k", "classic", OURS[:1]),
+        ("rpc", "classic", OURS[1:]),
+    ],
+)
+def test_a_work_is_measured_for_the_ceiling_and_for_eventbus(
+    broker: LocalBroker, work: str, queue: QueueType, clients: tuple[str, ...]
+) -> None:
+    choice = Choice(works=[work], clients=clients, queue=queue, build=False)
     found = [r for r in run(plan(broker.url), choice) if isinstance(r, Result)]
     assert [r.client for r in found] == [c for c in clients if work in CLIENTS[c].works]
     for result in found:

@@ -24,6 +24,9 @@ def test_the_socket_of_a_pika_connection_can_be_written_and_aborted(broker: Loca
         assert isinstance(transport._sock, socket.socket)
         assert transport.get_write_buffer_size() == 0
         assert callable(transport.abort)
+        assert {"_MAX_RECV_BYTES", "_MAX_CONSUME_BYTES"} <= {
+            name for kind in type(transport).__mro__ for name in vars(kind)
+        }
 
 
 def test_aiormq_lets_us_open_its_socket() -> None:

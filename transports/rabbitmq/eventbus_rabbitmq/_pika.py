@@ -2,8 +2,8 @@
 
 pika owns the connection (TCP, TLS, negotiation, login, heartbeats) and answers the declarations; the lane takes the
 frames of every message out of its byte stream. The seams are adapter hooks of pika 1.x: ``_on_data_available``
-(bytes in), ``_adapter_emit_data`` (bytes out), ``_transport.abort`` and ``_transport._sock``; a test holds them in
-place.
+(bytes in), ``_adapter_emit_data`` (bytes out), ``_transport.abort``, ``_transport._sock`` and the sizes of its reads; a
+test holds them in place.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 log = logging.getLogger("eventbus.rabbitmq")
 
 T = TypeVar("T")
+
+RECEIVE_BYTES = 1 << 18
 
 
 class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
@@ -68,6 +70,14 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
     def unsent(self) -> int:
         """Bytes that the socket has not taken yet."""
         return int(self._transport.get_write_buffer_size()) if self._transport is not None else 0
+
+    def widen(self) -> None:
+        """Read much at once: pika's 4 KiB make sixteen system calls of a body of 64 KiB."""
+        self._transport._MAX_RECV_BYTES = RECEIVE_BYTES
+        if self.plain:
+            # Not again until nothing is there: the loop tells when there is. (TLS keeps what it has decrypted, of which
+            # the loop knows nothing.)
+            self._transport._MAX_CONSUME_BYTES = 1
 
     def abort(self) -> None:
         """Close the socket now."""
@@ -202,6 +212,7 @@ class PikaAttempt:
             return
         assert connection.lane is not None
         connection.lane.frame_max = connection.params.frame_max
+        connection.widen()
         self._events.opened(PikaSession(connection))
 
     def _failed(self, connection: Any, error: Exception) -> None:
