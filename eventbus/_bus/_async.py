@@ -212,7 +212,11 @@ class AsyncEventBus(BusCore):
 
         :raises PublishError: exactly one of NotSent, Unroutable, Rejected, PublishUnknown, by the deadline.
         """
-        await (await self.submit(event, **options))
+        runtime = self._running()
+        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
+        if not self._send_now(runtime, receipt):
+            await self._send(runtime, receipt)
+        await receipt
 
     async def submit(self, event: object, /, **options: Unpack[PublishKeywords]) -> AsyncReceipt:
         """Publish without waiting for the confirm; waits only while the window is full.
@@ -220,7 +224,7 @@ class AsyncEventBus(BusCore):
         :raises NotSent: the event cannot be encoded, the window stayed full, or the bus is stopping.
         """
         runtime = self._running()
-        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.loop)
+        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
         if not self._send_now(runtime, receipt):
             await self._send(runtime, receipt)
         return receipt

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from eventbus._bus._async_asking import AsyncAsker
+from eventbus._bus._async_receipts import Awaited
 from eventbus._bus._async_windows import AsyncWindow
 from eventbus._bus._core import Served, in_handler
 from eventbus._bus._dispatch import Dispatch
@@ -67,6 +68,7 @@ class AsyncRuntime:
         self.link = bus.transport.async_link(bus._settings, on_status)
         self.window = AsyncWindow(bus._window_size)
         self.asker = AsyncAsker(bus, self)
+        self.awaited = Awaited(self.loop)
         self.draining = False
         self.serving = False
         self._workers = Workers(f"eventbus-{bus._settings.service}")
@@ -228,6 +230,7 @@ class AsyncRuntime:
         await self.link.flush(max(0.0, until - time.monotonic()))
         unknown = self.window.taken
         await self.link.close(CLOSE_SECONDS)
+        self.awaited.stop()
         self._lag.stop()
         self._watch.close()
         self._workers.close(0.0)
