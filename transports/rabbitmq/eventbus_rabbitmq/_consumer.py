@@ -31,6 +31,7 @@ from eventbus_rabbitmq._port import (
     Steps,
 )
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
+from eventbus_rabbitmq._recognising import Recognised
 from eventbus_rabbitmq._settling import Republish, Settling
 from eventbus_rabbitmq._wire.properties import Properties
 
@@ -212,19 +213,27 @@ class Consumer:
     # -- deliveries -------------------------------------------------------------------------------------
 
     def arrived(
-        self, life: Life, method: tuple[int, bool, str, str], properties: Properties, body: bytes, problem: str | None
+        self,
+        life: Life,
+        method: tuple[int, bool, str, str],
+        properties: Properties | Recognised,
+        body: bytes,
+        problem: str | None,
     ) -> None:
         """A message came."""
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
-        message = read_message(exchange, topic, properties, body)
-        crashes = message.headers.get("x-delivery-count")
-        origin, attempt = restore_origin(message)
-        if origin is not message:
-            message = without_brokers_own(origin)  # what the wait queue wrote is no part of the original
-        if redelivered or crashes is not None:
-            attempt += _crashes(crashes, redelivered)
+        if isinstance(properties, Recognised):
+            message, attempt = properties.message(exchange, topic, body), 2 if redelivered else 1
+        else:
+            message = read_message(exchange, topic, properties, body)
+            crashes = message.headers.get("x-delivery-count")
+            origin, attempt = restore_origin(message)
+            if origin is not message:
+                message = without_brokers_own(origin)  # what the wait queue wrote is no part of the original
+            if redelivered or crashes is not None:
+                attempt += _crashes(crashes, redelivered)
         if not self.spec.auto_ack and not self.spec.direct_reply:
             life.acks.delivered(tag)
         self._listener.delivered(

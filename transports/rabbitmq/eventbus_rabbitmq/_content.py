@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from eventbus_rabbitmq._wire.frames import BODY, CONTENT_HEAD, HEADER
 from eventbus_rabbitmq._wire.lane import LaneError
@@ -11,18 +12,27 @@ from eventbus_rabbitmq._wire.tables import WireError
 
 NO_PROPERTIES = Properties()
 
-Complete = Callable[[bytes, Properties, bytes, str | None], None]
+Complete = Callable[[bytes, Any, bytes, str | None], None]
 """Gets the method's payload, properties, body, and what is wrong with the message (it is then empty)."""
 
 
-class ContentReader:
-    """Collects one message at a time. A message beyond the limits is told of, and its body not kept."""
+def read_properties(payload: bytes) -> Properties:
+    """What a content header says. :raises WireError: it cannot be read."""
+    return decode_properties(payload, CONTENT_HEAD.size)[0]
 
-    def __init__(self, max_body: int, complete: Complete) -> None:
+
+class ContentReader:
+    """Collects one message at a time. A message beyond the limits is told of, and its body not kept.
+
+    ``read`` makes of a content header's payload what ``complete`` gets as properties.
+    """
+
+    def __init__(self, max_body: int, complete: Complete, read: Callable[[bytes], object] = read_properties) -> None:
         self._max_body = max_body
         self._complete = complete
+        self._read = read
         self._method: bytes | None = None
-        self._properties: Properties | None = None
+        self._properties: object | None = None
         self._parts: list[bytes] = []
         self._left = 0
         self._problem: str | None = None
@@ -53,7 +63,7 @@ class ContentReader:
             raise LaneError("a truncated content header")
         _, _, self._left = CONTENT_HEAD.unpack_from(payload)
         try:
-            self._properties, _ = decode_properties(payload, CONTENT_HEAD.size)
+            self._properties = self._read(payload)
         except WireError as error:
             self._properties, self._problem = NO_PROPERTIES, f"the headers cannot be read: {error}"
         if self._left > self._max_body:

@@ -8,6 +8,7 @@ from eventbus_rabbitmq._acks import Acks
 from eventbus_rabbitmq._content import ContentReader
 from eventbus_rabbitmq._port import Channel, Session
 from eventbus_rabbitmq._publisher import Publisher
+from eventbus_rabbitmq._recognising import HeaderReader, Recognised
 from eventbus_rabbitmq._wire.frames import (
     ACK,
     CANCEL,
@@ -39,7 +40,7 @@ class Life:
         self.queue = ""
         self.publisher: Publisher | None = None
         """For direct reply-to: requests are published on the channel that gets the replies."""
-        self._content = ContentReader(max_body, self._complete)
+        self._content = ContentReader(max_body, self._complete, HeaderReader())
         self._returning = False
 
     def frame(self, kind: int, payload: bytes) -> bool:
@@ -64,5 +65,5 @@ class Life:
             self.consumer.cancelled_by_broker(self)
         return False
 
-    def _complete(self, method: bytes, properties: Properties, body: bytes, problem: str | None) -> None:
+    def _complete(self, method: bytes, properties: Properties | Recognised, body: bytes, problem: str | None) -> None:
         self.consumer.arrived(self, read_deliver(method), properties, body, problem)
