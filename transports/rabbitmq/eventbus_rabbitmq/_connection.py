@@ -125,7 +125,7 @@ class SupervisedConnection:
     def failed(self, token: int, error: BaseException, host: str, port: int) -> None:
         """An attempt failed."""
         self._attempt = None
-        ours, kind = self._classify(error, host, port)
+        ours, kind = self._classify(error, host, port, opening=True)
         self.keeper.failed(token, ours, kind)
 
     def lost(self, token: int, session: Session | None, error: BaseException | None, host: str, port: int) -> None:
@@ -133,7 +133,7 @@ class SupervisedConnection:
         if session is None or session is not self.session:
             return
         self.session = self.control = None
-        ours, kind = self._classify(error or ConnectionFailed("closed"), host, port)
+        ours, kind = self._classify(error or ConnectionFailed("closed"), host, port, opening=False)
         self._down(ours)
         if self.keeper.phase is Phase.CLOSING:
             self._closed()
@@ -141,8 +141,8 @@ class SupervisedConnection:
             log.warning("%s connection lost: %s", self._role, ours)
             self.keeper.lost(token, ours, kind)
 
-    def _classify(self, error: BaseException, host: str, port: int) -> tuple[Exception, FailureKind]:
-        return connection_error(error, host, port, self._user, self._options.vhost)
+    def _classify(self, error: BaseException, host: str, port: int, *, opening: bool) -> tuple[Exception, FailureKind]:
+        return connection_error(error, host, port, self._user, self._options.vhost, opening=opening)
 
 
 class _Told:

@@ -35,7 +35,7 @@ class MissingEntity(EventBusError):
     """An exchange or queue that does not exist (internal: becomes ExchangeMissing or TopologyMismatch)."""
 
 
-def connection_error(error: BaseException, host: str, port: int, user: str, vhost: str) -> Classified:
+def connection_error(error: BaseException, host: str, port: int, user: str, vhost: str, *, opening: bool) -> Classified:
     """Why a connection could not be opened, or was lost."""
     chain = list(_chain(error))
     where = f"{host}:{port}"
@@ -66,7 +66,7 @@ def connection_error(error: BaseException, host: str, port: int, user: str, vhos
         return _caused(
             LoginRefused(f"{where} does not offer the authentication mechanism PLAIN to user {user!r}"), error
         ), FailureKind.REFUSED
-    return _caused(ConnectionFailed(_network_text(chain, where, host)), error), FailureKind.TRANSIENT
+    return _caused(ConnectionFailed(_network_text(chain, where, host, opening)), error), FailureKind.TRANSIENT
 
 
 # The same code as for a wrong vhost, for states that pass.
@@ -101,7 +101,7 @@ def _tls_error(link: BaseException, where: str) -> EventBusError | None:
     return None
 
 
-def _network_text(chain: list[BaseException], where: str, host: str) -> str:
+def _network_text(chain: list[BaseException], where: str, host: str, opening: bool) -> str:
     for link in chain:
         if isinstance(link, socket.gaierror):
             return f"the host name {host!r} cannot be resolved: check its spelling and the DNS"
@@ -116,6 +116,11 @@ def _network_text(chain: list[BaseException], where: str, host: str) -> str:
         if isinstance(code, int) and code not in (0, 200):
             return f"{where} closed the connection: {getattr(link, 'reply_text', '')} ({code})"
     last = _last(chain)
+    if opening:
+        return (
+            f"{where} took the connection and ended it before the login: is it RabbitMQ, and a port without TLS? "
+            f"(amqps:// speaks TLS){f': {last}' if last else ''}"
+        )
     return f"the connection to {where} was lost{f': {last}' if last else ''}"
 
 
