@@ -138,17 +138,19 @@ def measure(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
     screen.note(", ".join(f"{name} {value}" for name, value in where.items()))
     results: list[Result] = []
     notes: list[str] = []
-    for found in _chosen(given, _plan(given, broker, screen)):
-        if isinstance(found, Result):
-            results.append(found)
-            screen.show(found)
-            for part, size in found.rss_mb.items():
-                screen.note(f"    resident memory at {part}: {size} MB")
-        else:
-            notes.append(str(found))
-            screen.note(str(found))
-    if given.json is not None:
-        write(given.json, results, where)
+    try:
+        for found in _chosen(given, _plan(given, broker, screen)):
+            if isinstance(found, Result):
+                results.append(found)
+                screen.show(found)
+                for part, size in found.rss_mb.items():
+                    screen.note(f"    resident memory at {part}: {size} MB")
+            else:
+                notes.append(str(found))
+                screen.note(str(found))
+    finally:  # a run of minutes that breaks off has something to show all the same
+        if given.json is not None:
+            write(given.json, results, where)
     if given.command == "all":
         from benchmarks.report import write_report
 

@@ -25,6 +25,7 @@ EXCHANGE = "eventbus.events"
 """The exchange of eventbus: all publish there."""
 TYPE = "benchmarks.peers.measured"
 WARM_UP = 0.25
+DECLARE_ATTEMPTS = 10
 SETTLE = 0.02
 MOST_BYTES = 256 << 20
 """Of one sample's bodies: they are all in the queue at once."""
@@ -192,14 +193,32 @@ def prepared(url: str, work: Work, queue: QueueType) -> Iterator[Bench]:
         prefetch=PREFETCH,
         body=body,
     )
-    with Wire(url) as wire:
-        wire.declare_topic(EXCHANGE)
-        wire.declare(job.queue, {"x-queue-type": kind})
-        wire.bind(job.queue, EXCHANGE, TYPE)
+    with declared(job, kind) as wire:
         try:
             yield Bench(wire, work, job)
         finally:
             wire.delete(job.queue)
+
+
+def declared(job: Job, kind: QueueType) -> Wire:
+    """A connection on which the queue has been declared.
+
+    A broker that is still busy with the gigabyte of the last work may be too slow to start a quorum queue.
+    """
+    for attempt in range(DECLARE_ATTEMPTS):
+        wire = Wire(job.url)
+        try:
+            wire.declare_topic(EXCHANGE)
+            wire.declare(job.queue, {"x-queue-type": kind})
+            wire.bind(job.queue, EXCHANGE, TYPE)
+        except Refused:
+            wire.socket.close()  # the broker has closed its side already
+            if attempt == DECLARE_ATTEMPTS - 1:
+                raise
+            time.sleep(1.0)
+        else:
+            return wire
+    raise AssertionError
 
 
 def body_of(size: int) -> bytes:
