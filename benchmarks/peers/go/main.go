@@ -201,7 +201,9 @@ func respond() *amqp.Connection {
 	answers := make(chan answered, *prefetch)
 	go func() {
 		for one := range answers {
-			await(one.confirmation)
+			if !one.confirmation.Wait() {
+				return // the connection is being closed
+			}
 			must(one.question.Ack(false))
 		}
 	}()
