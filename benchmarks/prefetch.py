@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.runner import Plan, Result, Sample, Settings, Stopwatch, repeat
 from benchmarks.work import PATIENCE, SMALL, Countdown, Job, Measured, declared, new_job
@@ -44,7 +44,11 @@ class Case:
 
     def ahead(self, messages: int) -> int:
         """Deliveries before the clock begins."""
-        return min(self.prefetch, messages // 2)
+        return min(self.prefetch, messages // 10)
+
+    def least(self) -> int:
+        """Messages of a sample: many times the prefetch, or most would have come before the clock began."""
+        return 1 if self.waits else 10 * min(self.prefetch, 1000)
 
     def concurrency(self) -> int:
         """Handlers at once."""
@@ -54,9 +58,10 @@ class Case:
 def run(plan: Plan) -> Iterator[Result]:
     """All limits and handlers on both buses."""
     for case in [Case(prefetch, waits) for waits in (False, True) for prefetch in PREFETCHES]:
+        enough = replace(plan, amount=replace(plan.amount, messages=max(plan.amount.messages, case.least())))
         for bus in BUSES:
             once = _Once(bus, plan.url, case)
-            yield repeat(plan, NAME, bus, case.settings(), once, scale=case.scale(), body_bytes=SMALL)
+            yield repeat(enough, NAME, bus, case.settings(), once, scale=case.scale(), body_bytes=SMALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,8 @@ class LocalBroker:
         """Ends the broker by SIGKILL, as a crash would; its data stays, :meth:`start` starts it again.
 
         Queues, exchanges and bindings that were declared in the last seconds may be gone with all that is in
-        them: RabbitMQ 3 reports them as declared before they are on disk. A test that needs them calls
-        ``ctl("eval", "mnesia:sync_log().")`` first.
+        them: RabbitMQ 3 reports them as declared before they are on disk. A test that needs them calls :meth:`sync`
+        first.
         """
         self._started().kill()
 
