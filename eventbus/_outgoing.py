@@ -75,6 +75,8 @@ class Encoder:
         """
         shape = self._shapes.get((type(event), request)) or self._shape(type(event), request)
         spec = shape.spec
+        if options is NO_OPTIONS and spec is not None and not request:
+            return self._as_declared(event, shape, spec)
         topic = options.topic
         if topic is None:
             if spec is None:
@@ -86,12 +88,7 @@ class Encoder:
             raise MessageTooLarge(
                 f"the topic has {len(topic.encode())} bytes; a routing key has at most {MAX_TOPIC_BYTES}"
             )
-        body = shape.encode(event)
-        if len(body) > self._max_body:
-            raise MessageTooLarge(
-                f"the body of {type(event).__name__} has {len(body)} bytes, above the limit of {self._max_body} "
-                "(max_body of the bus)"
-            )
+        body = self._body(event, shape)
         headers = _headers(options.headers, extra_headers)
         ttl = options.ttl if options.ttl is not None else (spec.ttl if spec else None)
         return Message(
@@ -111,6 +108,33 @@ class Encoder:
             ttl=ttl,
             persistent=_persistent(options, spec, request),
         )
+
+    def _as_declared(self, event: Any, shape: _Shape, spec: EventSpec) -> Message:
+        """The message of an event of which its class says everything: nearly all of them."""
+        topic = spec.template.render(event)
+        return Message(
+            exchange=shape.exchange.name,
+            topic=topic,
+            body=self._body(event, shape),
+            id=uuid7(),
+            type=spec.type,
+            source=self._source,
+            time=time.time(),
+            subject=topic,
+            dataschema=spec.dataschema,
+            priority=spec.priority,
+            ttl=spec.ttl,
+            persistent=spec.persistent,
+        )
+
+    def _body(self, event: Any, shape: _Shape) -> bytes:
+        body = shape.encode(event)
+        if len(body) > self._max_body:
+            raise MessageTooLarge(
+                f"the body of {type(event).__name__} has {len(body)} bytes, above the limit of {self._max_body} "
+                "(max_body of the bus)"
+            )
+        return body
 
     def _exchange(self, given: str | Exchange | None, shape: _Shape) -> str:
         if given is None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from eventbus._outgoing import PublishOptions
 
 
+FEW = 16
+
+
 class Awaited:
     """The receipts that tasks wait for. Those that a transport has left without an outcome are given one.
 
@@ -24,10 +27,14 @@ class Awaited:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiting: list[AsyncReceipt] = []
+        self._most = FEW
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, receipt: AsyncReceipt) -> None:
         """Somebody waits for this one."""
+        if len(self._waiting) >= self._most:  # a receipt holds its message: those that have ended must not pile up
+            self._waiting = [one for one in self._waiting if not one.done()]
+            self._most = max(FEW, 2 * len(self._waiting))
         self._waiting.append(receipt)
         if self._timer is None:
             self._timer = self.loop.call_later(PATIENCE, self._sweep)

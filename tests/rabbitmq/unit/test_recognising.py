@@ -71,6 +71,15 @@ kinds = st.fixed_dictionaries(
 )
 
 
+@given(kinds, st.one_of(st.just(None), texts.filter(bool)), st.none() | st.just("c" * 32))
+def test_what_was_written_is_read_again(kind: dict[str, Any], ident: str | None, correlation: str | None) -> None:
+    # Ids like ours and others, with headers and without: the encoder has a quick way for some of them.
+    sent = message(**kind, correlation_id=correlation, **({} if ident is None else {"id": ident}))
+    reserved = [name for name in kind["headers"] if name.startswith(("ce-", "x-"))]
+    if not reserved:
+        assert same(in_full(header(sent)), msgspec.structs.replace(sent, user_id=None))
+
+
 @given(kinds, st.integers(1, 5), st.booleans(), st.booleans())
 def test_the_second_message_of_a_kind_is_recognised_and_reads_as_in_full(
     kind: dict[str, Any], count: int, asks: bool, answers: bool

@@ -24,6 +24,10 @@ _TIME = struct.Struct(">Q")
 _CONTENT = struct.Struct(">HHQH")
 _CLASS_BASIC = 60
 
+_ID_BYTES, _STAMP_BYTES = 36, 27
+_ID_KEY = b"\x05ce-idS" + _LONG.pack(_ID_BYTES)
+_TIME_KEY = b"\x07ce-timeS" + _LONG.pack(_STAMP_BYTES)
+
 # Written by brokers about a message's past; they would be wrong on a copy.
 BROKERS_OWN = frozenset(
     {
@@ -44,7 +48,7 @@ _MAX_SHAPES = 4096
 class _Shape:
     """What all messages alike in everything but id, time, headers and body have in common."""
 
-    __slots__ = ("after_headers", "before_headers", "expiration", "flags", "last", "table")
+    __slots__ = ("after_headers", "before_headers", "expiration", "flags", "head", "last", "table", "tail")
 
     def __init__(self, message: Message) -> None:
         # Always there: content type, headers, delivery mode, message id, timestamp.
@@ -80,6 +84,11 @@ class _Shape:
             self.flags |= 1 << 3
             self.last += encode_shortstr(message.source[:255] if message.source.isascii() else message.source[:60])
 
+        # The same, put together for a message of an id like ours and without headers of its own: most are.
+        size = len(self.table) + len(_ID_KEY) + _ID_BYTES + len(_TIME_KEY) + _STAMP_BYTES
+        self.head = self.before_headers + _LONG.pack(size) + self.table + _ID_KEY if self.table else b""
+        self.tail = self.after_headers + self.expiration + bytes((_ID_BYTES,))
+
 
 class HeaderEncoder:
     """Makes content headers; keeps the constant parts of recurring shapes."""
@@ -103,12 +112,14 @@ class HeaderEncoder:
                 self._shapes.clear()
             self._shapes[key] = shape
         ident = message.id.encode()
+        stamp, seconds = _stamped(message.time)
+        plain = not message.headers and message.correlation_id is None and message.reply_to is None
+        if plain and shape.head and len(ident) == _ID_BYTES:
+            start = _CONTENT.pack(_CLASS_BASIC, 0, len(message.body), shape.flags)
+            return b"".join((start, shape.head, ident, _TIME_KEY, stamp, shape.tail, ident, seconds, shape.last))
         table = shape.table
         if table:
-            stamp = rfc3339(message.time).encode()
-            table = b"".join(
-                (table, b"\x05ce-idS", _LONG.pack(len(ident)), ident, b"\x07ce-timeS", _LONG.pack(len(stamp)), stamp)
-            )
+            table = b"".join((table, _ID_KEY[:-4], _LONG.pack(len(ident)), ident, _TIME_KEY, stamp))
         if message.headers:
             own = {k: v for k, v in message.headers.items() if k not in BROKERS_OWN}
             table += encode_table(own)[4:]
@@ -130,25 +141,31 @@ class HeaderEncoder:
                 addressing,
                 shape.expiration,
                 encode_shortstr(message.id),
-                _TIME.pack(max(0, int(message.time))),
+                seconds,
                 shape.last,
             )
         )
 
 
-_second = (0, "")
-"""The last second that was written as text: most messages come in the same one."""
+_second = (-1, b"", b"")
+"""The last second that was written, as text and packed: most messages come in the same one."""
+
+
+def _stamped(seconds: float) -> tuple[bytes, bytes]:
+    """Unix seconds as RFC 3339 text in UTC, and as an AMQP timestamp."""
+    global _second
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    known, text, packed = _second
+    if known != whole:
+        text = datetime.fromtimestamp(whole, UTC).isoformat()[:-6].encode()
+        packed = _TIME.pack(max(0, whole))
+        _second = (whole, text, packed)
+    return b"%s.%06dZ" % (text, micros), packed
 
 
 def rfc3339(seconds: float) -> str:
     """Unix seconds as RFC 3339 text in UTC."""
-    global _second
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    known, text = _second
-    if known != whole or not text:
-        text = datetime.fromtimestamp(whole, UTC).isoformat()[:-6]
-        _second = (whole, text)
-    return f"{text}.{micros:06d}Z"
+    return _stamped(seconds)[0].decode()
 
 
 def read_message(exchange: str, topic: str, properties: Properties, body: bytes) -> Message:
