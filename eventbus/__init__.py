@@ -15,6 +15,7 @@ from eventbus._delivery import Context, Delivery
 from eventbus._errors import (
     AccessRefused,
     BusClosed,
+    CertificateError,
     ConfigurationError,
     ConnectionFailed,
     DecodingError,
@@ -46,8 +47,10 @@ from eventbus._message import Message
 from eventbus._middleware import AsyncMiddleware, Middleware
 from eventbus._registration import Router
 from eventbus._run import run
+from eventbus._secrets import Credentials, CredentialsSource, Secret
 from eventbus._settlement import Retry
-from eventbus._topology import Binding, Exchange, Queue, Topology
+from eventbus._tls import TLSConfig
+from eventbus._topology import Access, Binding, Exchange, Policy, Queue, Topology
 
 if TYPE_CHECKING:
     from eventbus._bus._async import AsyncEventBus
@@ -61,14 +64,16 @@ __all__ = [
     # events, handlers, policies
     "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry", "RetryLater", "event",
     # topology
-    "Binding", "Exchange", "Queue", "Topology",
+    "Access", "Binding", "Exchange", "Policy", "Queue", "Topology",
+    # security
+    "Credentials", "CredentialsSource", "Secret", "TLSConfig",
     # extending
     "AsyncMiddleware", "Middleware",
     # errors
-    "AccessRefused", "BusClosed", "ConfigurationError", "ConnectionFailed", "DecodingError", "EncodingError",
-    "EventBusError", "ExchangeMissing", "LoginRefused", "MessageTooLarge", "NoResponder", "NotSent", "PublishError",
-    "PublishManyError", "PublishUnknown", "Rejected", "RemoteError", "RequestError", "RequestLost", "RequestTimeout",
-    "TLSNotVerified", "TopologyMismatch", "UnknownTransport", "Unroutable",
+    "AccessRefused", "BusClosed", "CertificateError", "ConfigurationError", "ConnectionFailed", "DecodingError",
+    "EncodingError", "EventBusError", "ExchangeMissing", "LoginRefused", "MessageTooLarge", "NoResponder", "NotSent",
+    "PublishError", "PublishManyError", "PublishUnknown", "Rejected", "RemoteError", "RequestError", "RequestLost",
+    "RequestTimeout", "TLSNotVerified", "TopologyMismatch", "UnknownTransport", "Unroutable",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@
     EventBusError
     ├── ConfigurationError          mend the code, the URL or the installation
     │   ├── UnknownTransport        no installed transport has this URL scheme
+    │   ├── CertificateError        a certificate, key or CA of ours cannot be used
     │   └── TopologyMismatch        the broker has this queue or exchange with other properties
     ├── ConnectionFailed            the broker cannot be reached, or was lost (retried by itself)
     │   ├── LoginRefused            user, password or virtual host refused (terminal)
@@ -48,6 +49,10 @@ class ConfigurationError(EventBusError):
 
 class UnknownTransport(ConfigurationError):
     """No installed distribution provides a transport for this URL scheme."""
+
+
+class CertificateError(ConfigurationError):
+    """A certificate, key or CA that we were given cannot be used; found before anything was sent."""
 
 
 class TopologyMismatch(ConfigurationError):

@@ -50,13 +50,26 @@ class _Shape:
 
 
 class Encoder:
-    """Makes messages for one bus. ``declare`` is told of every exchange before its first message."""
+    """Makes messages for one bus.
 
-    def __init__(self, *, codecs: Codecs, source: str, max_body: int, declare: Callable[[Exchange], None]) -> None:
+    ``declare`` is told of every exchange before its first message, ``first`` of every class before its first event or
+    request.
+    """
+
+    def __init__(
+        self,
+        *,
+        codecs: Codecs,
+        source: str,
+        max_body: int,
+        declare: Callable[[Exchange], None],
+        first: Callable[[type, bool], None] = lambda cls, request: None,
+    ) -> None:
         self._codec = codecs.get(JSON)
         self._source = source
         self._max_body = max_body
         self._declare = declare
+        self._first = first
         self._shapes: dict[tuple[type, bool], _Shape] = {}
 
     def message(
@@ -155,6 +168,7 @@ class Encoder:
             spec_of(cls)  # says how to declare it
             raise AssertionError
         self._declare(exchange)
+        self._first(cls, request)
         shape = _Shape(spec, self._codec.encoder(cls), exchange)
         self._shapes[cls, request] = shape
         return shape

@@ -1,4 +1,4 @@
-"""Finding transports, middleware and codecs that installed distributions bring, by entry point.
+"""Finding transports, middleware, codecs and commands that installed distributions bring, by entry point.
 
 Found is not enabled: nothing is imported until it is named.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRANSPORTS = "eventbus.transports"
 MIDDLEWARE = "eventbus.middleware"
 CODECS = "eventbus.codecs"
+CLI = "eventbus.cli"
 
 # What to install for the names that our own distributions bring.
 _KNOWN = {
@@ -25,6 +26,13 @@ _KNOWN = {
     (TRANSPORTS, "memory"): "eventbus[memory]",
     (MIDDLEWARE, "prometheus"): "eventbus[prometheus]",
 }
+
+
+def names(group: str) -> set[str]:
+    """What is installed under an entry-point group, without importing any of it."""
+    from importlib.metadata import entry_points
+
+    return {point.name for point in entry_points(group=group)}
 
 
 def load(group: str, name: str, error: type[ConfigurationError] = ConfigurationError) -> Any:

@@ -8,17 +8,19 @@ from typing import Any, Literal
 import msgspec
 
 from eventbus._errors import ConfigurationError
-from eventbus._events import EventSpec
+from eventbus._events import EventSpec, spec_of
 from eventbus._handlers import Handler
 from eventbus._settlement import Retry
 from eventbus._topology import (
     DEAD_SUFFIX,
     EVENTS_EXCHANGE,
     REQUESTS_EXCHANGE,
+    Access,
     Binding,
     Exchange,
     Queue,
     Topology,
+    Write,
 )
 from eventbus.transport import ConsumerSpec
 
@@ -59,6 +61,29 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
             prefetch=self.prefetch,
             auto_ack=self.settle == "receipt",
         )
+
+
+def access_of(
+    service: str, subscriptions: Sequence[Subscription], *, publishes: Sequence[type], requests: Sequence[type]
+) -> Access:
+    """What a service with these subscriptions, events and requests does at the broker."""
+
+    def write(cls: type, *, responder: bool) -> Write:
+        spec = spec_of(cls)
+        exchange = exchange_of(spec, responder=responder)
+        return Write(exchange=exchange.name, pattern=spec.template.pattern, what=spec.type)
+
+    return Access(
+        service=service,
+        writes=(
+            *(write(cls, responder=False) for cls in publishes),
+            *(write(cls, responder=True) for cls in requests),
+        ),
+        queues=tuple(subscription.queue for subscription in subscriptions),
+        bindings=tuple(binding for subscription in subscriptions for binding in subscription.bindings),
+        asks=bool(requests),
+        answers=any(subscription.responder for subscription in subscriptions),
+    )
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

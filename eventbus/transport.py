@@ -30,6 +30,7 @@ import msgspec
 
 from eventbus._errors import PublishError
 from eventbus._message import HeaderValue, Incoming, Message
+from eventbus._secrets import CredentialsSource
 from eventbus._settlement import (
     Ack,
     DeadLetter,
@@ -41,6 +42,7 @@ from eventbus._settlement import (
     retry_copy,
 )
 from eventbus._supervisor import Phase
+from eventbus._tls import TLSConfig
 from eventbus._topology import Binding, Exchange, Queue, Topology
 
 __all__ = [
@@ -60,8 +62,10 @@ __all__ = [
     "Message",
     "Phase",
     "Queue",
+    "ReloadsTLS",
     "Requeue",
     "RetryIn",
+    "SecuredTransport",
     "Settlement",
     "SyncLink",
     "Topology",
@@ -129,6 +133,8 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: int = 0
     reconnects: int = 0
     stale_settlements: int = 0
+    certificate_expires: float | None = None
+    """When our TLS certificate ends, in Unix seconds; None without one."""
 
 
 class ConsumerListener(Protocol):
@@ -196,6 +202,17 @@ class AsyncLink(_Link, Protocol):
         """Close within ``timeout`` seconds, whatever the broker does."""
 
 
+@runtime_checkable
+class ReloadsTLS(Protocol):
+    """What a link of a transport with TLS has beside the rest."""
+
+    def reload_tls(self) -> None:
+        """Connect anew with the TLS files as they are now, without waiting for it.
+
+        :raises ConfigurationError: they cannot be used; the link goes on as it is.
+        """
+
+
 StatusListener = Callable[[LinkStatus], None]
 
 
@@ -216,3 +233,11 @@ class Transport(Protocol):
 
     def async_link(self, settings: LinkSettings, on_status: StatusListener) -> AsyncLink:
         """A new link for a bus of the running event loop."""
+
+
+@runtime_checkable
+class SecuredTransport(Protocol):
+    """What a transport has beside the rest, if it takes TLS settings and credentials that no URL can say."""
+
+    def secured(self, *, tls: TLSConfig | None, credentials: CredentialsSource | None) -> Transport:
+        """The same transport with these; ConfigurationError says what does not fit."""

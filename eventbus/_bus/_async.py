@@ -189,6 +189,9 @@ class AsyncEventBus(BusCore):
         if status.phase is Phase.FAILED:
             self._on_failed()
 
+    def _link(self) -> object | None:
+        return self._runtime.link if self._runtime is not None else None
+
     def health(self) -> Health:
         """State of the bus now; cheap."""
         runtime = self._runtime or self._stopping

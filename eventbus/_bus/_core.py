@@ -20,11 +20,13 @@ from eventbus._outgoing import Encoder, PublishOptions
 from eventbus._plugins import transport_from
 from eventbus._registration import Registrar, Router, specs_for
 from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
+from eventbus._secrets import CredentialsSource
 from eventbus._settlement import Retry
-from eventbus._subscription import Options, Subscription, build
+from eventbus._subscription import Options, Subscription, access_of, build, exchange_of
 from eventbus._supervisor import Phase
-from eventbus._topology import Exchange, Queue, Topology
-from eventbus.transport import ConsumerSpec, LinkSettings, LinkStatus, Transport
+from eventbus._tls import TLSConfig
+from eventbus._topology import Exchange, Policy, Queue, Topology
+from eventbus.transport import ConsumerSpec, LinkSettings, LinkStatus, ReloadsTLS, SecuredTransport, Transport
 
 log = logging.getLogger("eventbus")
 
@@ -62,6 +64,11 @@ class BusCore(Registrar):
         grace: float = 30.0,
         reply: Literal["queue", "direct"] = "queue",
         reply_addresses: Iterable[str] = (),
+        tls: TLSConfig | None = None,
+        credentials: CredentialsSource | None = None,
+        publishes: Iterable[type] = (),
+        requests: Iterable[type] = (),
+        policies: Iterable[Policy] = (),
     ) -> None:
         if window < 1 or timeout <= 0 or grace < 0 or max_body < 1:
             raise ConfigurationError("a bus wants window >= 1, timeout > 0, grace >= 0 and max_body >= 1")
@@ -70,6 +77,10 @@ class BusCore(Registrar):
         self.transport: Transport = transport_from(url) if isinstance(url, str) else url
         if not isinstance(self.transport, Transport):
             raise ConfigurationError(f"a bus is given a URL or a transport, not {type(url).__name__}")
+        if tls is not None or credentials is not None:
+            if not isinstance(self.transport, SecuredTransport):
+                raise ConfigurationError("this transport takes neither tls= nor credentials=")
+            self.transport = self.transport.secured(tls=tls, credentials=credentials)
         if reply == "direct" and not self.transport.capabilities.direct_reply:
             raise ConfigurationError('this transport has no direct reply-to; use reply="queue"')
         self.service = service
@@ -84,7 +95,11 @@ class BusCore(Registrar):
         self._reply_mode = reply
         self._reply_addresses = (*REPLY_ADDRESSES, *reply_addresses)
         self._encoder = Encoder(
-            codecs=self._codecs, source=self._settings.service, max_body=max_body, declare=self._declare
+            codecs=self._codecs,
+            source=self._settings.service,
+            max_body=max_body,
+            declare=self._declare,
+            first=self._first_of,
         )
         self._served: dict[str, Served] = {}
         self._exchanges: dict[str, Exchange] = {}
@@ -92,6 +107,12 @@ class BusCore(Registrar):
         self._unroutable_topics: set[str] = set()
         self._unroutable = 0
         self._status = LinkStatus(phase=Phase.IDLE)
+        self._publishes = tuple(dict.fromkeys(publishes))
+        self._requests = tuple(dict.fromkeys(requests))
+        self._policies = tuple(policies)
+        for responder, classes in ((False, self._publishes), (True, self._requests)):
+            for cls in classes:
+                self._note_exchange(exchange_of(spec_of(cls), responder=responder))
         self._setup()
 
     def _setup(self) -> None:
@@ -145,12 +166,53 @@ class BusCore(Registrar):
     def _declared(self, exchange: Exchange) -> None:
         """An exchange is new; a running bus tells its link."""
 
+    def _first_of(self, cls: type, request: bool) -> None:
+        """The first event of a class is on its way out."""
+        declared = self._requests if request else self._publishes
+        if (self._publishes or self._requests) and cls not in declared and is_event(cls):
+            log.warning(
+                "%s is not among what this bus %s: permissions made from its topology will not allow it",
+                cls.__name__,
+                "requests" if request else "publishes",
+            )
+
     def topology(self) -> Topology:
-        """The exchanges, queues and bindings that this bus needs, as a value."""
-        whole = Topology(exchanges=tuple(self._exchanges.values()))
-        for served in self._served.values():
-            whole = whole.merged(served.subscription.consumer().topology)
+        """The exchanges, queues, bindings and policies that this bus needs, and what it does with them, as a value.
+
+        What it publishes and asks is known from ``publishes`` and ``requests``.
+        """
+        subscriptions = [served.subscription for served in self._served.values()]
+        access = access_of(self._settings.service, subscriptions, publishes=self._publishes, requests=self._requests)
+        whole = Topology(exchanges=tuple(self._exchanges.values()), policies=self._policies, services=(access,))
+        for subscription in subscriptions:
+            whole = whole.merged(subscription.consumer().topology)
         return whole
+
+    def event_classes(self) -> dict[str, type]:
+        """The event and request classes that this bus's code knows, by their type on the wire."""
+        found = [spec_of(cls) for cls in (*self._publishes, *self._requests)]
+        found += [spec for served in self._served.values() for spec in served.subscription.events]
+        return {spec.type: spec.cls for spec in found}
+
+    def reload_tls(self) -> None:
+        """Connect anew with the TLS files as they are now, without waiting for it.
+
+        Files are read again at every reconnect anyway; this makes one now. Messages without a confirm are sent again
+        with the same id; deliveries that are being handled come again.
+
+        :raises CertificateError: the files cannot be used; the bus goes on with the connections that it has.
+        :raises ConfigurationError: the bus is not running, or its transport has no TLS.
+        """
+        link = self._link()
+        if link is None:
+            raise ConfigurationError("the bus is not running: it reads the TLS files when it connects")
+        if not isinstance(link, ReloadsTLS):
+            raise ConfigurationError("this transport has no TLS")
+        link.reload_tls()
+
+    def _link(self) -> object | None:
+        """The link of a running bus."""
+        raise NotImplementedError
 
     # -- publishing -------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,7 +21,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     ``status`` is ``ready``, ``connecting``, ``degraded`` (connected, a consumer is not running), ``blocked`` (the
     broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives
-    each subscription's phase, ``errors`` the last error of those that are not ready.
+    each subscription's phase, ``errors`` the last error of those that are not ready. ``certificate_days`` is how many
+    whole days our TLS certificate has left (below 0: expired); None without one.
     """
 
     status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]
@@ -35,6 +38,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     unroutable: int = 0
     replies_dropped: int = 0
     settlements_dropped: int = 0
+    certificate_days: int | None = None
 
 
 class StopReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +90,12 @@ def health_of(
         unroutable=unroutable,
         replies_dropped=pending.unmatched,
         settlements_dropped=status.stale_settlements,
+        certificate_days=_days_left(status.certificate_expires),
     )
+
+
+def _days_left(expires: float | None) -> int | None:
+    return None if expires is None else math.floor((expires - time.time()) / 86400)
 
 
 def one_line(error: BaseException | None) -> str:

@@ -52,6 +52,11 @@ class EventBus(BusCore):
     :param grace: seconds that ``stop`` gives to handlers and confirms.
     :param reply: ``"queue"``: one exclusive reply queue; ``"direct"``: RabbitMQ's direct reply-to.
     :param reply_addresses: prefixes of further addresses that responders may answer to.
+    :param tls: TLS settings that no URL can say, such as keys that are not in files.
+    :param credentials: who logs in, or a function that says so at every connect, and before they expire (tokens).
+    :param publishes: event classes that this service publishes: for its topology, and the permissions made from that.
+    :param requests: request classes that it asks.
+    :param policies: policies of the broker that belong to its topology.
     :raises ConfigurationError: URL, installation or parameters do not fit.
     """
 
@@ -170,6 +175,9 @@ class EventBus(BusCore):
         super()._note_status(status)
         if status.phase is Phase.FAILED:
             self._on_failed()
+
+    def _link(self) -> object | None:
+        return self._runtime.link if self._runtime is not None else None
 
     def health(self) -> Health:
         """State of the bus now; cheap, from any thread."""

@@ -34,6 +34,16 @@ class TestRabbitMQ(ConformanceSuite):
         self.broker.ctl("close_all_connections", "a scenario wants it")
 
 
+class TestRabbitMQWithoutTheDefaultExchange(TestRabbitMQ):
+    """Retries, dead letters and replies by way of an exchange of their own, to which topic permissions apply."""
+
+    option_sets: ClassVar = {"quorum": {"queue_type": "quorum"}}
+    lacks: ClassVar = set()
+
+    def make_transport(self, options: Mapping[str, Any]) -> Transport:
+        return RabbitMQTransport.from_url(f"{self.broker.url}?queue_exchange=eventbus.queues")
+
+
 class TestRabbitMQOverTLS(TestRabbitMQ):
     """The lane is above TLS, so it must make no difference."""
 

@@ -4,17 +4,17 @@ import logging
 import pickle
 
 import pytest
-from eventbus_rabbitmq import Credentials, RabbitMQTransport, Secret, TLSFiles
+from eventbus_rabbitmq import RabbitMQTransport
 from eventbus_rabbitmq._operations import DELAYS, Declarer, delay_step
 from eventbus_rabbitmq._url import parse_url
 
-from eventbus import ConfigurationError, Queue
+from eventbus import ConfigurationError, Credentials, Queue, Secret, TLSConfig
 
 
 def test_defaults_are_those_of_rabbitmq() -> None:
     options = parse_url("amqp://localhost")
     assert (options.hosts, options.vhost, options.tls) == ((("localhost", 5672),), "/", None)
-    assert options.login() == Credentials("guest", Secret("guest"))
+    assert options.credentials == Credentials("guest", Secret("guest"))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_amqps_verifies_and_takes_files() -> None:
     files = "cacertfile=ca.pem&certfile=c.pem&keyfile=k.pem"
     options = parse_url(f"amqps://h/v?{files}&server_name_indication=n&verify=verify_peer")
     assert options.hosts == (("h", 5671),)
-    assert options.tls == TLSFiles(cafile="ca.pem", certfile="c.pem", keyfile="k.pem", server_name="n")
+    assert options.tls == TLSConfig(ca="ca.pem", certificate="c.pem", key="k.pem", server_name="n")
 
 
 def test_options_are_read() -> None:
@@ -65,6 +65,8 @@ def test_options_are_read() -> None:
         ("amqps://h/?keyfile=k", "without certfile"),
         ("amqp://[::1", "brackets"),
         ("amqp://h/?auth_mechanism=anonymous", "plain"),
+        ("amqp://h/?auth_mechanism=EXTERNAL", "amqps"),
+        ("amqps://h/?tls_version=1.1", "1.2"),
     ],
 )
 def test_what_is_wrong_is_said(url: str, said: str) -> None:
@@ -75,7 +77,8 @@ def test_what_is_wrong_is_said(url: str, said: str) -> None:
 
 def test_a_password_shows_nowhere() -> None:
     transport = RabbitMQTransport.from_url("amqp://me:S3cr3t@localhost/v")
-    login = transport.options.login()
+    login = transport.options.credentials
+    assert isinstance(login, Credentials)
     for shown in (repr(transport), repr(transport.options), repr(login), str(login.password), f"{login.password:>9}"):
         assert "S3cr3t" not in shown
     assert login.password.reveal() == "S3cr3t"

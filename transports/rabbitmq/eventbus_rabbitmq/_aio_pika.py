@@ -8,6 +8,7 @@ that feeds the lane first. Plain connections, never ``connect_robust``: reconnec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -17,13 +18,14 @@ import aio_pika
 from aiormq.exceptions import ChannelClosed
 from yarl import URL
 
-from eventbus import ConnectionFailed, EventBusError
+from eventbus import ConnectionFailed, Credentials, EventBusError
 from eventbus_rabbitmq import _port as port
 from eventbus_rabbitmq._aio_operations import perform, reply_code
 from eventbus_rabbitmq._aio_socket import SocketFactory
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
-from eventbus_rabbitmq._options import Credentials, RabbitMQOptions
+from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 
 log = logging.getLogger("eventbus.rabbitmq")
@@ -34,8 +36,9 @@ T = TypeVar("T")
 class AsyncioReactor:
     """Time and connections on the running loop."""
 
-    def __init__(self, options: RabbitMQOptions, name: str) -> None:
+    def __init__(self, options: RabbitMQOptions, name: str, contexts: Contexts) -> None:
         self._options = options
+        self.contexts = contexts
         self._name = options.name or name
         self.loop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -43,6 +46,11 @@ class AsyncioReactor:
     def now(self) -> float:
         """Monotonic seconds: not the loop's time, which need not be the clock of the bus's deadlines."""
         return time.monotonic()
+
+    def wake(self, function: Callable[[], None]) -> None:
+        """Call on the loop. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self.loop.call_soon_threadsafe(function)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call at the end of this turn."""
@@ -131,11 +139,15 @@ class AioPikaSession:
             path="/" + self._options.vhost.replace("%", "%25").replace("/", "%2F")
             if self._options.vhost != "/"
             else "/",
-            query={"heartbeat": str(self._options.heartbeat), "name": self._name},
+            query={
+                "heartbeat": str(self._options.heartbeat),
+                "name": self._name,
+                "auth": self._options.auth_mechanism,
+            },
             encoded=False,
         )
         connection = aio_pika.Connection(url)
-        connection.kwargs["transport_factory"] = SocketFactory(self, self._host, self._number, self._options)
+        connection.kwargs["transport_factory"] = SocketFactory(self, self._host, self._number, self._reactor.contexts)
         await connection.connect(timeout=self._options.connect_timeout)
         return connection
 
@@ -220,6 +232,18 @@ class AioPikaSession:
         """What the broker or the lane said of the end."""
         lane = getattr(self, "lane", None)
         return self._failure or (lane.closed if lane is not None else None)
+
+    def update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
+        """Give the broker a new password or token."""
+        self._reactor.spawn(self._update_secret(secret, done))
+
+    async def _update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
+        try:
+            await self._aiormq().update_secret(secret, reason="renewed", timeout=self._options.connect_timeout)
+        except Exception as error:
+            done(error)
+        else:
+            done(None)
 
     def close(self) -> None:
         """Close in order."""

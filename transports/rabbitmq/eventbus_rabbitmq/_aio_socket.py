@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiormq.connection import TransportFactory
 from yarl import URL
 
-from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._tcp import tune
 from eventbus_rabbitmq._wire.lane import Lane, LaneError
 
@@ -47,24 +47,23 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
 class SocketFactory(TransportFactory):
     """Opens the socket: called by aiormq, which speaks on what it returns."""
 
-    def __init__(self, session: AioPikaSession, host: str, number: int, options: RabbitMQOptions) -> None:
+    def __init__(self, session: AioPikaSession, host: str, number: int, contexts: Contexts) -> None:
         self._session = session
         self._host, self._number = host, number
-        self._options = options
+        self._contexts = contexts
 
     async def create(self, url: URL, **ignored: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, by TLS if the options say so."""
+        """Connect, by TLS if there are contexts for it."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = LaneProtocol(reader, loop, self._session)
         self._session.lane = Lane(protocol.pass_on, self._session.events.blocked)
-        tls = self._options.tls
         transport, _ = await loop.create_connection(
             lambda: protocol,
             self._host,
             self._number,
-            ssl=tls.context() if tls is not None else None,
-            server_hostname=(tls.server_name or self._host) if tls is not None else None,
+            ssl=self._contexts.make(),
+            server_hostname=self._contexts.server_name(self._host),
         )
         sock = transport.get_extra_info("socket")
         if sock is not None:

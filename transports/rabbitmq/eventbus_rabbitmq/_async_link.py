@@ -10,6 +10,7 @@ from eventbus._message import Incoming, Message
 from eventbus._topology import Topology
 from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
 from eventbus_rabbitmq._aio_pika import AsyncioReactor
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._engine import Engine, prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
@@ -24,8 +25,10 @@ class RabbitMQAsyncLink:
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
         self._settings = settings
         self._on_status = on_status
-        self._reactor = AsyncioReactor(options, settings.service)
-        self._engine = Engine(self._reactor, options, settings, self._changed, ack_linger=ACK_LINGER)
+        self._queue_exchange = options.queue_exchange
+        self._contexts = Contexts(options.tls)
+        self._reactor = AsyncioReactor(options, settings.service, self._contexts)
+        self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed, ack_linger=ACK_LINGER)
         self._encoder = HeaderEncoder()
         self._change = asyncio.Event()
         self._closed = False
@@ -49,7 +52,14 @@ class RabbitMQAsyncLink:
             done(BusClosed("the link is closed, so nothing was sent"))
             return
         try:
-            outgoing = prepare(self._encoder, message, max_body=self._settings.max_body, deadline=deadline, done=done)
+            outgoing = prepare(
+                self._encoder,
+                message,
+                max_body=self._settings.max_body,
+                deadline=deadline,
+                done=done,
+                queue_exchange=self._queue_exchange,
+            )
         except PublishError as error:
             done(error)
             return
@@ -62,6 +72,11 @@ class RabbitMQAsyncLink:
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
         self._engine.settle(incoming, settlement)
+
+    def reload_tls(self) -> None:
+        """Connect anew with the TLS files as they are now."""
+        self._contexts.check()
+        self._engine.reconnect()
 
     def status(self) -> LinkStatus:
         """A snapshot."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from eventbus import ConnectionFailed
+from eventbus import ConnectionFailed, Credentials
 from eventbus._supervisor import FailureKind, Phase, Policy
 from eventbus_rabbitmq._control import Control
 from eventbus_rabbitmq._errors import connection_error
 from eventbus_rabbitmq._keeper import Keeper
+from eventbus_rabbitmq._login import Logins, Renewal
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._port import Attempt, Reactor, Session
 
@@ -40,7 +41,10 @@ class SupervisedConnection:
         self.control: Control | None = None
         self._attempt: Attempt | None = None
         self._on_closed: list[Callable[[], None]] = []
-        self._user = ""
+        self._logins = Logins(reactor, options)
+        self._login: Credentials | None = None
+        self._renewal: Renewal | None = None
+        self._reconnecting = False
         self.keeper = Keeper(
             reactor, policy, open=self._open, abort=self._abort, close=self._close, lost=lambda: None, changed=changed
         )
@@ -58,15 +62,22 @@ class SupervisedConnection:
 
     def _open(self, token: int, address: int) -> None:
         host, port = self._hosts[address % len(self._hosts)]
-        try:
-            login = self._options.login()
-        except Exception as cause:  # the user's function
-            error = ConnectionFailed(f"no credentials for {host}:{port}: their function raised {type(cause).__name__}")
-            error.__cause__ = cause
-            self.keeper.failed(token, error, FailureKind.TRANSIENT)
-            return
-        self._user = login.user
-        self._attempt = self._reactor.connect(host, port, self._role, login, _Told(self, token, host, port))
+
+        def told(login: Credentials | None, cause: Exception | None) -> None:
+            if token != self.keeper.state.token or self.keeper.phase is not Phase.CONNECTING:
+                return  # the attempt was given up meanwhile
+            if login is None:  # the user's function failed
+                error = ConnectionFailed(
+                    f"no credentials for {host}:{port}: their function raised {type(cause).__name__}"
+                )
+                error.__cause__ = cause
+                self.keeper.failed(token, error, FailureKind.TRANSIENT)
+                return
+            self._login = login
+            events = _Told(self, token, host, port)
+            self._attempt = self._reactor.connect(host, port, self._role, login, events)
+
+        self._logins.ask(told)
 
     def _abort(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -100,6 +111,14 @@ class SupervisedConnection:
         if self.session is None:
             self._closed()  # nothing was open
 
+    def reconnect(self) -> None:
+        """Close in order and open again, at once."""
+        if self.session is not None and self.keeper.phase is Phase.READY:
+            self._reconnecting = True
+            self.session.close()
+        else:
+            self.keeper.hurry()
+
     def abort(self) -> None:
         """Close the socket now."""
         if self.session is not None:
@@ -120,6 +139,8 @@ class SupervisedConnection:
         self.session = session
         self.control = Control(session)
         self._up(session)
+        if self._login is not None and self._login.expires is not None:
+            self._renewal = Renewal(self._reactor, self._logins, session, self._login.expires)
         self.keeper.opened(token)
 
     def failed(self, token: int, error: BaseException, host: str, port: int) -> None:
@@ -133,16 +154,30 @@ class SupervisedConnection:
         if session is None or session is not self.session:
             return
         self.session = self.control = None
+        if self._renewal is not None:
+            self._renewal.stop()
+            self._renewal = None
         ours, kind = self._classify(error or ConnectionFailed("closed"), host, port, opening=False)
         self._down(ours)
         if self.keeper.phase is Phase.CLOSING:
             self._closed()
         elif self.keeper.phase is Phase.READY:
-            log.warning("%s connection lost: %s", self._role, ours)
-            self.keeper.lost(token, ours, kind)
+            wished, self._reconnecting = self._reconnecting, False
+            if wished:
+                log.info("%s connection closed, to open it anew", self._role)
+                self.keeper.lost(token, ConnectionFailed("closed by us, to connect anew"), FailureKind.TRANSIENT)
+                self.keeper.hurry()
+            else:
+                log.warning("%s connection lost: %s", self._role, ours)
+                self.keeper.lost(token, ours, kind)
 
     def _classify(self, error: BaseException, host: str, port: int, *, opening: bool) -> tuple[Exception, FailureKind]:
-        return connection_error(error, host, port, self._user, self._options.vhost, opening=opening)
+        return connection_error(error, host, port, self._who(), self._options.vhost, opening=opening)
+
+    def _who(self) -> str:
+        if self._options.auth_mechanism == "external":
+            return "the user of our certificate"
+        return f"user {self._login.user!r}" if self._login is not None else "the user"
 
 
 class _Told:

@@ -224,6 +224,8 @@ class Consumer:
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
+        if exchange == self._declarer.queue_exchange.name:
+            exchange = ""
         if isinstance(properties, Recognised):
             message, attempt = properties.message(exchange, topic, body), 2 if redelivered else 1
         else:

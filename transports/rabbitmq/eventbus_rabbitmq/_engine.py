@@ -18,6 +18,7 @@ from eventbus._topology import Topology
 from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
 from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
 from eventbus_rabbitmq._options import QueueType, RabbitMQOptions
@@ -31,6 +32,9 @@ log = logging.getLogger("eventbus.rabbitmq")
 CONSUMER_POLICY = Policy(backoff=Backoff(), attempt_timeout=30.0)
 
 
+IDLE_SECONDS = 0.01
+
+
 def prepare(
     encoder: HeaderEncoder,
     message: Message,
@@ -38,8 +42,11 @@ def prepare(
     max_body: int,
     deadline: float,
     done: Callable[[PublishError | None], None],
+    queue_exchange: str = "",
 ) -> Outgoing:
     """A message ready for the wire. Pure: runs in the caller's thread.
+
+    ``queue_exchange`` takes the place of the default exchange; see :class:`RabbitMQOptions`.
 
     :raises NotSent: it does not fit.
     """
@@ -53,8 +60,11 @@ def prepare(
         raise EncodingError(f"headers or attributes cannot be sent: {error}") from error
     if len(header) > 100_000:
         raise MessageTooLarge(f"headers and attributes have {len(header)} bytes; they must fit one frame")
+    exchange = message.exchange
+    if not exchange and queue_exchange and not message.topic.startswith(DIRECT_REPLY_TO):
+        exchange = queue_exchange
     return Outgoing(
-        exchange=message.exchange,
+        exchange=exchange,
         topic=message.topic,
         id=message.id,
         header=header,
@@ -80,6 +90,7 @@ class Engine:
         reactor: Reactor,
         options: RabbitMQOptions,
         settings: LinkSettings,
+        contexts: Contexts,
         on_status: StatusListener,
         *,
         ack_linger: float = 0.0,
@@ -87,8 +98,11 @@ class Engine:
         self._reactor = reactor
         self._ack_linger = ack_linger
         self._settings = settings
+        self._contexts = contexts
         self._on_status = on_status
-        self._declarer = Declarer(queue_type=options.queue_type, declare=options.declare)
+        self._declarer = Declarer(
+            queue_type=options.queue_type, declare=options.declare, queue_exchange=options.queue_exchange
+        )
         self._encoder = HeaderEncoder()
         hosts = list(options.hosts)
         random.shuffle(hosts)
@@ -101,6 +115,8 @@ class Engine:
         )
         self._publish_side.on_blocked = self._blocked
         self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not)
+        if options.queue_exchange:
+            self.publishing.destinations.declare(self._declarer.queue_exchange)
         self._consumers: dict[str, Consumer] = {}
         self._copies = 0
         self._idle: list[Callable[[], None]] = []
@@ -203,7 +219,12 @@ class Engine:
 
         try:
             outgoing = prepare(
-                self._encoder, copy, max_body=self._settings.max_body + 1, deadline=FOREVER, done=finished
+                self._encoder,
+                copy,
+                max_body=self._settings.max_body + 1,
+                deadline=FOREVER,
+                done=finished,
+                queue_exchange=self._declarer.queue_exchange.name,
             )
         except PublishError as error:
             finished(error)
@@ -211,6 +232,11 @@ class Engine:
         outgoing.wait = wait
         outgoing.alive = alive
         self.publishing.publish(outgoing)
+
+    def reconnect(self) -> None:
+        """Close both connections in order and open them again: with the TLS files and credentials of now."""
+        self._publish_side.reconnect()
+        self._consume_side.reconnect()
 
     # -- state ------------------------------------------------------------------------------------------
 
@@ -225,6 +251,7 @@ class Engine:
             consumers={name: consumer.status() for name, consumer in self._consumers.items()},
             unconfirmed=self.publishing.pending(),
             reconnects=sum(max(0, side.keeper.state.generation - 1) for side in sides),
+            certificate_expires=self._contexts.expires,
             stale_settlements=sum(consumer.settling.stale for consumer in self._consumers.values()),
         )
 
@@ -263,12 +290,18 @@ class Engine:
             consumer.cancel(one)
 
     def when_flushed(self, done: Callable[[], None]) -> None:
-        """Call when the copies under way have their outcome."""
+        """Call when the copies and answers under way have their outcome."""
         self._idle.append(done)
+        self._look_idle()
+
+    def _look_idle(self) -> None:
+        # Answers of responders are in no window and have no copy's count, so what is pending is looked at.
+        if self._idle and (self._copies or self.publishing.pending()):
+            self._reactor.call_later(IDLE_SECONDS, self._look_idle)
         self._tell_idle()
 
     def _tell_idle(self) -> None:
-        if self._copies == 0 and self._idle:
+        if self._copies == 0 and self._idle and not self.publishing.pending():
             idle, self._idle = self._idle, []
             for consumer in self._consumers.values():
                 consumer.settling.flush()

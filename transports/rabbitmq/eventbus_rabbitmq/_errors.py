@@ -35,7 +35,7 @@ class MissingEntity(EventBusError):
     """An exchange or queue that does not exist (internal: becomes ExchangeMissing or TopologyMismatch)."""
 
 
-def connection_error(error: BaseException, host: str, port: int, user: str, vhost: str, *, opening: bool) -> Classified:
+def connection_error(error: BaseException, host: str, port: int, who: str, vhost: str, *, opening: bool) -> Classified:
     """Why a connection could not be opened, or was lost."""
     chain = list(_chain(error))
     where = f"{host}:{port}"
@@ -48,7 +48,7 @@ def connection_error(error: BaseException, host: str, port: int, user: str, vhos
     text = " ".join(f"{type(link).__name__} {link}" for link in chain)
     if "ACCESS_REFUSED" in text or "ProbableAuthentication" in text or re.search(r"\b403\b", text):
         return _caused(
-            LoginRefused(f"{where} refused the login of user {user!r}: check user name and password"), error
+            LoginRefused(f"{where} refused the login of {who}: {_login_advice(who)}"), error
         ), FailureKind.REFUSED
     if ("NOT_ALLOWED" in text or "ProbableAccessDenied" in text) and _PASSING.search(text):
         return _caused(
@@ -57,16 +57,29 @@ def connection_error(error: BaseException, host: str, port: int, user: str, vhos
     if "NOT_ALLOWED" in text or "ProbableAccessDenied" in text or re.search(r"\b530\b", text):
         return _caused(
             LoginRefused(
-                f"{where} has no virtual host {vhost!r}, or user {user!r} may not use it "
+                f"{where} has no virtual host {vhost!r}, or {who} may not use it "
                 "(rabbitmqctl add_vhost, rabbitmqctl set_permissions)"
             ),
             error,
         ), FailureKind.REFUSED
     if "AuthenticationError" in text:
-        return _caused(
-            LoginRefused(f"{where} does not offer the authentication mechanism PLAIN to user {user!r}"), error
-        ), FailureKind.REFUSED
+        return _caused(LoginRefused(f"{where} does not offer {_mechanism(who)}"), error), FailureKind.REFUSED
     return _caused(ConnectionFailed(_network_text(chain, where, host, opening)), error), FailureKind.TRANSIENT
+
+
+def _login_advice(who: str) -> str:
+    if "certificate" in who:
+        return "is there a user named as the certificate's common name (or as ssl_cert_login_from of the broker says)?"
+    return "check user name and password"
+
+
+def _mechanism(who: str) -> str:
+    if "certificate" in who:
+        return (
+            "logging in by certificate (EXTERNAL): enable rabbitmq_auth_mechanism_ssl and add EXTERNAL to its "
+            "auth_mechanisms"
+        )
+    return f"the authentication mechanism PLAIN to {who}"
 
 
 # The same code as for a wrong vhost, for states that pass.

@@ -43,9 +43,15 @@ def wait_queue_name(queue: str, seconds: float) -> str:
 class Declarer:
     """Makes operations by the transport's options."""
 
-    def __init__(self, *, queue_type: QueueType, declare: Declare) -> None:
+    def __init__(self, *, queue_type: QueueType, declare: Declare, queue_exchange: str = "") -> None:
         self._queue_type = queue_type
         self._declare = declare
+        self.queue_exchange = Exchange(name=queue_exchange)
+        """Where messages for a queue are published by its name; if not the default, every queue is bound to it."""
+
+    def creates(self, queue: Queue) -> bool:
+        """Whether we declare this queue: one that dies with its consumers is there only if they do."""
+        return not queue.name or self._declare == "create" or (queue.auto_delete and self._declare == "passive")
 
     @property
     def checks(self) -> bool:
@@ -72,13 +78,15 @@ class Declarer:
         if self._declare != "none":
             yield DeclareExchange(channel, name, "topic", True, True, False, False, {})
 
-    def bindings(self, channel: Channel, bindings: tuple[Binding, ...], own_queue: str) -> Steps[None]:
-        """Make sure of bindings; an empty queue name stands for ``own_queue``."""
+    def bindings(
+        self, channel: Channel, bindings: tuple[Binding, ...], queues: tuple[Queue, ...], own_queue: str
+    ) -> Steps[None]:
+        """Make sure of bindings of ``queues``; an empty queue name stands for ``own_queue``."""
+        ours = {queue.name for queue in queues if self.creates(queue)}
         for binding in bindings:
+            if self._declare != "create" and binding.queue not in ours:
+                continue  # exists already, where we may not create
             queue = own_queue if binding.queue == "" else binding.queue
-            # A server-named queue is new each time; all else exists already where we may not create.
-            if self._declare != "create" and binding.queue != "":
-                continue
             if queue is not None:
                 yield BindQueue(channel, queue, binding.exchange, binding.pattern, binding.arguments)
             if binding.to_exchange is not None:
@@ -86,13 +94,23 @@ class Declarer:
 
     def queue(self, channel: Channel, queue: Queue) -> Steps[str]:
         """Make sure of one queue, its dead-letter queue first. Gives its name."""
-        if queue.name and self._declare == "none":
+        if not self.creates(queue):
+            if self._declare == "passive":
+                if queue.dead_letter:
+                    yield self._queue_operation(channel, Queue(name=queue.dead_letter, type=queue.type), True)
+                yield self._queue_operation(channel, queue, True)
             return queue.name
-        passive = self._declare == "passive" and bool(queue.name)
+        if self.queue_exchange.name:
+            yield from self.exchange(channel, self.queue_exchange)
         if queue.dead_letter:
-            dead = Queue(name=queue.dead_letter, type=queue.type)
-            yield self._queue_operation(channel, dead, passive)
-        name: str = yield self._queue_operation(channel, queue, passive)
+            yield from self._create(channel, Queue(name=queue.dead_letter, type=queue.type))
+        name: str = yield from self._create(channel, queue)
+        return name
+
+    def _create(self, channel: Channel, queue: Queue) -> Steps[str]:
+        name: str = yield self._queue_operation(channel, queue, False)
+        if self.queue_exchange.name:
+            yield BindQueue(channel, name, self.queue_exchange.name, name, {})
         return name
 
     def _queue_operation(self, channel: Channel, queue: Queue, passive: bool) -> DeclareQueue:
@@ -124,7 +142,7 @@ class Declarer:
         elif queue.max_priority is not None:
             found["x-max-priority"] = queue.max_priority
         if queue.dead_letter:
-            found["x-dead-letter-exchange"] = ""
+            found["x-dead-letter-exchange"] = self.queue_exchange.name
             found["x-dead-letter-routing-key"] = queue.dead_letter
             if kind == "quorum":
                 # At-least-once dead-lettering works only together with reject-publish (docs/quorum-queues).
@@ -153,7 +171,7 @@ class Declarer:
             message_ttl=seconds,
             expires=2 * seconds + 600,
         )
-        yield self._queue_operation(channel, waiting, False)
+        yield from self._create(channel, waiting)
 
     def consumer(self, channel: Channel, spec: ConsumerSpec) -> Steps[str]:
         """Everything that a consumer needs, then the consumer. Gives the queue's name."""
@@ -163,11 +181,12 @@ class Declarer:
         for exchange in spec.topology.exchanges:
             yield from self.exchange(channel, exchange)
         name = spec.queue.name
-        for queue in spec.topology.queues or (spec.queue,):
+        queues = spec.topology.queues or (spec.queue,)
+        for queue in queues:
             declared = yield from self.queue(channel, queue)
             if queue.name == spec.queue.name:
                 name = declared
-        yield from self.bindings(channel, spec.topology.bindings, name)
+        yield from self.bindings(channel, spec.topology.bindings, queues, name)
         yield Qos(channel, spec.prefetch)
         yield Consume(channel, name, CONSUMER_TAG, spec.auto_ack, False)
         return name

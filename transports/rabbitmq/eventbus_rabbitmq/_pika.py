@@ -18,11 +18,12 @@ import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ChannelClosedByBroker
 
-from eventbus import ConnectionFailed
+from eventbus import ConnectionFailed, Credentials
 from eventbus_rabbitmq import _port as port
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
-from eventbus_rabbitmq._options import Credentials, RabbitMQOptions
+from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._tcp import TCP_OPTIONS
 from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 
@@ -88,8 +89,9 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
 class PikaReactor:
     """Time and connections on one IOLoop, which a thread of the link runs."""
 
-    def __init__(self, options: RabbitMQOptions, name: str) -> None:
+    def __init__(self, options: RabbitMQOptions, name: str, contexts: Contexts) -> None:
         self._options = options
+        self._contexts = contexts
         self._name = options.name or name
         self.loop: Any = IOLoop()
         self._soon: list[Callable[[], None]] = []
@@ -149,14 +151,16 @@ class PikaReactor:
 
     def _parameters(self, host: str, number: int, role: str, login: Credentials) -> Any:
         options = self._options
-        ssl_options = None
-        if options.tls is not None:
-            ssl_options = pika.SSLOptions(options.tls.context(), options.tls.server_name or host)
+        context = self._contexts.make()
+        ssl_options = None if context is None else pika.SSLOptions(context, self._contexts.server_name(host))
+        credentials = pika.PlainCredentials(login.user, login.password.reveal())
+        if options.auth_mechanism == "external":
+            credentials = pika.credentials.ExternalCredentials()
         return pika.ConnectionParameters(
             host=host,
             port=number,
             virtual_host=options.vhost,
-            credentials=pika.PlainCredentials(login.user, login.password.reveal()),
+            credentials=credentials,
             heartbeat=options.heartbeat,
             channel_max=options.channel_max or pika.channel.MAX_CHANNELS,
             ssl_options=ssl_options,
@@ -252,6 +256,13 @@ class PikaSession:
     def run(self, steps: port.Steps[T], done: Callable[[T | None, Exception | None], None]) -> None:
         """Drive a sequence by pika's callbacks."""
         _Run(self._connection, steps, done).go(None, None)
+
+    def update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
+        """Give the broker a new password or token."""
+        try:
+            self._connection.update_secret(secret, "renewed", lambda frame: done(None))
+        except Exception as error:  # the connection is closing
+            done(error)
 
     def close(self) -> None:
         """Close in order."""

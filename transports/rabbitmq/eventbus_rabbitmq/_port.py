@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from eventbus_rabbitmq._options import Credentials
+from eventbus import Credentials
 from eventbus_rabbitmq._wire.lane import LaneChannel
 
 T = TypeVar("T")
@@ -134,6 +134,9 @@ class Session(Protocol):
     def run(self, steps: Steps[T], done: Callable[[T | None, Exception | None], None]) -> None:
         """Drive a sequence; ``done`` gets its result or its error, ours, once, unless the connection is lost before."""
 
+    def update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
+        """Give the broker a new password or token; ``done`` is called unless the connection is lost before."""
+
     def close(self) -> None:
         """Close in order; ``lost`` is called at the end."""
 
@@ -176,6 +179,9 @@ class Reactor(Protocol):
 
     def now(self) -> float:
         """Monotonic seconds."""
+
+    def wake(self, function: Callable[[], None]) -> None:
+        """Call on the engine's thread or loop. From any thread."""
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call at the end of this turn."""

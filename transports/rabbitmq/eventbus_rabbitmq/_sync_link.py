@@ -23,6 +23,7 @@ from eventbus.transport import (
     Settlement,
     StatusListener,
 )
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._engine import Engine, prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
@@ -47,8 +48,10 @@ class RabbitMQSyncLink:
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
         self._settings = settings
         self._on_status = on_status
-        self._reactor = PikaReactor(options, settings.service)
-        self._engine = Engine(self._reactor, options, settings, self._changed)
+        self._queue_exchange = options.queue_exchange
+        self._contexts = Contexts(options.tls)
+        self._reactor = PikaReactor(options, settings.service, self._contexts)
+        self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed)
         self._encoder = HeaderEncoder()
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False
@@ -154,7 +157,14 @@ class RabbitMQSyncLink:
             done(BusClosed("the link is closed, so nothing was sent"))
             return
         try:
-            outgoing = prepare(self._encoder, message, max_body=self._settings.max_body, deadline=deadline, done=done)
+            outgoing = prepare(
+                self._encoder,
+                message,
+                max_body=self._settings.max_body,
+                deadline=deadline,
+                done=done,
+                queue_exchange=self._queue_exchange,
+            )
         except PublishError as error:
             done(error)
             return
@@ -174,6 +184,11 @@ class RabbitMQSyncLink:
         else:
             self._call(self._engine.settle, incoming, settlement)
             self._settled = True
+
+    def reload_tls(self) -> None:
+        """Connect anew with the TLS files as they are now."""
+        self._contexts.check()
+        self._call(self._engine.reconnect)
 
     def status(self) -> LinkStatus:
         """A snapshot."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Self
 
+import msgspec
+
+from eventbus import ConfigurationError, CredentialsSource, TLSConfig
 from eventbus.transport import AsyncLink, Capabilities, LinkSettings, StatusListener, SyncLink
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._url import parse_url
@@ -22,6 +26,26 @@ class RabbitMQTransport:
         :raises ConfigurationError: what is wrong with the URL, without showing it.
         """
         return cls(parse_url(url))
+
+    def secured(self, *, tls: TLSConfig | None, credentials: CredentialsSource | None) -> Self:
+        """The same with TLS settings and credentials that no URL can say.
+
+        :raises ConfigurationError: the URL is not for TLS, or says the same already.
+        """
+        changes: dict[str, object] = {}
+        if tls is not None:
+            if self.options.tls is None:
+                raise ConfigurationError("tls=... needs an amqps:// URL")
+            if self.options.tls != TLSConfig():
+                raise ConfigurationError("tls=... says what the URL's TLS options have said before: give one of them")
+            changes["tls"] = tls
+        if credentials is not None:
+            if inspect.iscoroutinefunction(credentials):
+                raise ConfigurationError("credentials=... is a plain function: it runs in a thread of its own")
+            if self.options.credentials != RabbitMQOptions().credentials:
+                raise ConfigurationError("credentials=... says what the URL has said before: give one of them")
+            changes["credentials"] = credentials
+        return type(self)(msgspec.structs.replace(self.options, **changes))
 
     @property
     def capabilities(self) -> Capabilities:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from eventbus import ConfigurationError
-from eventbus_rabbitmq._options import Credentials, RabbitMQOptions, Secret, TLSFiles
+from eventbus import CertificateError, ConfigurationError, Credentials, Secret, TLSConfig
+from eventbus_rabbitmq._options import RabbitMQOptions
 
 log = logging.getLogger("eventbus.rabbitmq")
 
@@ -44,14 +45,17 @@ def parse_url(url: str) -> RabbitMQOptions:
         values["credentials"] = Credentials(unquote(user) or "guest", Secret(unquote(password) if colon else ""))
     tls = _query(query, values)
     if scheme == "amqps":
-        values["tls"] = TLSFiles(**tls)
-        if values["tls"].keyfile and not values["tls"].certfile:
+        if "key" in tls and "certificate" not in tls:
             raise ConfigurationError("keyfile is given without certfile")
+        values["tls"] = TLSConfig(**tls)
     elif tls:
         raise ConfigurationError(f"{', '.join(sorted(tls))}: TLS options need amqps://")
     else:
         _warn_of_plaintext(values["hosts"])
-    return RabbitMQOptions(**values)
+    options = RabbitMQOptions(**values)
+    if options.auth_mechanism == "external" and scheme == "amqp":
+        raise ConfigurationError("auth_mechanism=external logs in by a client certificate, which needs amqps://")
+    return options
 
 
 def _hosts(text: str, default: int) -> tuple[tuple[str, int], ...]:
@@ -101,8 +105,9 @@ def _one_of(*allowed: str) -> Callable[[str, str], str]:
 def _verify(name: str, text: str) -> str:
     if text != "verify_peer":
         raise ConfigurationError(
-            "TLS without verification would give the password to whoever answers, so no URL switches it off; for a "
-            "broker with a CA of its own, name that CA with cacertfile=..."
+            "TLS without verification would give the password to whoever answers, so no URL switches it off "
+            "(verify_none "
+            "is not taken; only TLSConfig in code can); for a broker with a CA of its own, name that CA: cacertfile=..."
         )
     return text
 
@@ -113,11 +118,21 @@ def _plain(name: str, text: str) -> str:
     return text
 
 
-def _plain_mechanism(name: str, text: str) -> str:
-    return _one_of("plain")(name, text.lower())
+def _mechanism(name: str, text: str) -> str:
+    return _one_of("plain", "external")(name, text.lower())
 
 
-# Query name: (field of the options, how its text is read); "tls." fields belong to TLSFiles.
+def _password_file(name: str, text: str) -> Callable[[], Secret]:
+    def password() -> Secret:
+        try:
+            return Secret(Path(text).read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise CertificateError(f"{name}: {text} cannot be read: {error}") from error
+
+    return password
+
+
+# Query name: (field of the options, how its text is read); "tls." fields belong to TLSConfig.
 _KNOWN: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "heartbeat": ("heartbeat", _number(0, 65535)),
     "channel_max": ("channel_max", _number(0, 65535)),
@@ -125,18 +140,23 @@ _KNOWN: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "connection_timeout": ("connect_timeout", lambda n, t: _number(1, 3_600_000)(n, t) / 1000),
     "queue_type": ("queue_type", _one_of("quorum", "classic")),
     "declare": ("declare", _one_of("create", "passive", "none")),
-    "auth_mechanism": ("", _plain_mechanism),
-    "cacertfile": ("tls.cafile", _plain),
-    "cafile": ("tls.cafile", _plain),
-    "certfile": ("tls.certfile", _plain),
-    "keyfile": ("tls.keyfile", _plain),
+    "queue_exchange": ("queue_exchange", _plain),
+    "auth_mechanism": ("auth_mechanism", _mechanism),
+    "cacertfile": ("tls.ca", _plain),
+    "cafile": ("tls.ca", _plain),
+    "certfile": ("tls.certificate", _plain),
+    "keyfile": ("tls.key", _plain),
+    "key_password_file": ("tls.key_password", _password_file),
+    "client_cafile": ("tls.client_ca", _plain),
+    "tls_version": ("tls.minimum_version", _one_of("1.2", "1.3")),
+    "ciphers": ("tls.ciphers", _plain),
     "server_name_indication": ("tls.server_name", _plain),
     "verify": ("", _verify),
 }
 
 
-def _query(query: str, values: dict[str, Any]) -> dict[str, str]:
-    tls: dict[str, str] = {}
+def _query(query: str, values: dict[str, Any]) -> dict[str, Any]:
+    tls: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=32)
     except ValueError:

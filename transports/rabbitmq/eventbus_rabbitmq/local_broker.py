@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import re
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from ._local import docker, server
-from ._local.common import LOOPBACK, Engine, LocalBrokerError, LocalTLS, Settings, free_port
+from ._local.common import LOOPBACK, Engine, LocalBrokerError, LocalTLS, Ports, Settings
 from ._local.native import NativeEngine
 
 __all__ = ["LocalBroker", "LocalBrokerError", "LocalTLS"]
@@ -43,8 +45,10 @@ class LocalBroker:
     ``engine``: ``native`` is the installed server, ``docker`` a container, ``auto`` the first that can be
     had. ``config``: lines of rabbitmq.conf, which override ours. ``plugins``: the only plugins that the node
     can use. ``directory``: where its data lives and stays (a container keeps its data to itself, until
-    :meth:`close`); if not given, a temporary folder that :meth:`close` removes. ``tls``: adds a TLS listener.
-    One thread at a time may call the methods.
+    :meth:`close`); if not given, a temporary folder that :meth:`close` removes. ``tls``: adds a TLS listener;
+    ``plain=False`` leaves that the only one. ``detached``: the node goes on after this program, until somebody calls
+    :meth:`stop` on a LocalBroker of the same ``directory``; installed server only. ``epmd_port`` and ``cookie`` are
+    those of the cluster that the node belongs to. One thread at a time may call the methods.
     """
 
     def __init__(
@@ -56,6 +60,10 @@ class LocalBroker:
         plugins: Sequence[str] = (),
         directory: Path | None = None,
         tls: LocalTLS | None = None,
+        plain: bool = True,
+        detached: bool = False,
+        epmd_port: int | None = None,
+        cookie: str | None = None,
     ) -> None:
         if engine not in ("auto", "native", "docker"):
             raise ValueError(f"engine must be auto, native or docker, not {engine!r}")
@@ -67,8 +75,16 @@ class LocalBroker:
         self._name = name
         self._config = dict(config or {})
         self._plugins = tuple(plugins)
+        if detached and directory is None:
+            raise ValueError("a detached broker needs a directory, by which it is found again")
+        if not plain and tls is None:
+            raise ValueError("a broker without a plain listener needs tls")
         self._directory = directory
         self._tls = tls
+        self._plain = plain
+        self._detached = detached
+        self._epmd_port = epmd_port
+        self._cookie = cookie
         self._owner = os.getpid()
         self._settings: Settings | None = None
         self._engine: Engine | None = None
@@ -81,15 +97,28 @@ class LocalBroker:
         """
         if self._engine is None:
             self._settings, self._engine = self._open()
-            atexit.register(self._at_exit)
+            if not self._detached:
+                atexit.register(self._at_exit)
         if not self._engine.running():
             self._engine.start(timeout)
+
+    def attach(self) -> bool:
+        """Finds a detached broker that an earlier program has started in ``directory``; gives whether it runs."""
+        if self._engine is None and self._detached and self._directory is not None and self._ports_file.exists():
+            self._settings, self._engine = self._open()
+        return self.running
+
+    @property
+    def _ports_file(self) -> Path:
+        assert self._directory is not None
+        return self._directory / "ports.json"
 
     def stop(self, timeout: float = 15) -> None:
         """Stops the broker in order, and by force after ``timeout`` seconds; its data stays.
 
         Nothing of it runs afterwards. Does nothing if it does not run.
         """
+        self.attach()
         if self._engine is not None:
             self._engine.stop(timeout)
 
@@ -155,15 +184,23 @@ class LocalBroker:
     @property
     def tls_url(self) -> str:
         """``amqps://guest:guest@localhost:PORT/``. Raises LocalBrokerError without ``tls``."""
-        port = self._chosen().tls_port
-        if port is None:
-            raise LocalBrokerError("this broker has no TLS listener: give LocalBroker(tls=...)")
-        return f"amqps://guest:guest@localhost:{port}/"
+        return f"amqps://guest:guest@localhost:{self.tls_port}/"
 
     @property
     def port(self) -> int:
-        """The port of its plain AMQP listener on 127.0.0.1."""
-        return self._chosen().port
+        """The port of its plain AMQP listener on 127.0.0.1. Raises LocalBrokerError without one."""
+        port = self._chosen().ports.amqp
+        if port is None:
+            raise LocalBrokerError("this broker has no plain listener; see tls_port")
+        return port
+
+    @property
+    def tls_port(self) -> int:
+        """The port of its TLS listener on 127.0.0.1. Raises LocalBrokerError without ``tls``."""
+        port = self._chosen().ports.tls
+        if port is None:
+            raise LocalBrokerError("this broker has no TLS listener: give LocalBroker(tls=...)")
+        return port
 
     @property
     def directory(self) -> Path:
@@ -194,7 +231,9 @@ class LocalBroker:
         self.close()
 
     def __repr__(self) -> str:
-        state = "not started" if self._settings is None else f"port={self._settings.port}"
+        state = (
+            "not started" if self._settings is None else f"port={self._settings.ports.amqp or self._settings.ports.tls}"
+        )
         return f"LocalBroker({self._choice!r}, {state})"
 
     def _open(self) -> tuple[Settings, Engine]:
@@ -213,15 +252,26 @@ class LocalBroker:
             name=name,
             directory=directory,
             temporary=self._directory is None,
-            port=free_port(),
-            tls_port=free_port() if self._tls is not None else None,
+            ports=self._ports(),
             tls=self._tls,
             config=self._config,
             plugins=self._plugins,
+            detached=self._detached,
+            cookie=self._cookie,
+            shared_epmd=self._epmd_port is not None,
         )
         if installation is not None:
             return settings, NativeEngine(settings, installation)
         return settings, docker.DockerEngine(settings)
+
+    def _ports(self) -> Ports:
+        """Free ports; those of before where a detached broker lives."""
+        if self._detached and self._ports_file.exists():
+            return Ports(**json.loads(self._ports_file.read_text()))
+        ports = Ports.chosen(plain=self._plain, tls=self._tls is not None, epmd=self._epmd_port)
+        if self._detached:
+            self._ports_file.write_text(json.dumps(asdict(ports)))
+        return ports
 
     def _started(self) -> Engine:
         if self._engine is None:

@@ -39,17 +39,40 @@ class LocalTLS:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The ports of a node on 127.0.0.1; None where it does not listen."""
+
+    amqp: int | None
+    tls: int | None
+    distribution: int
+    epmd: int
+
+    @classmethod
+    def chosen(cls, *, plain: bool = True, tls: bool = False, epmd: int | None = None) -> Ports:
+        """Free ones."""
+        return cls(
+            amqp=free_port() if plain else None,
+            tls=free_port() if tls else None,
+            distribution=free_port(),
+            epmd=free_port() if epmd is None else epmd,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that an engine needs to know. Ports are chosen once, so a restart keeps them."""
 
     name: str
     directory: Path
     temporary: bool
-    port: int
-    tls_port: int | None
+    ports: Ports
     tls: LocalTLS | None
     config: Mapping[str, str]
     plugins: Sequence[str]
+    detached: bool = False
+    cookie: str | None = None
+    shared_epmd: bool = False
+    """Other nodes use our epmd too, so it stays when this node stops; :meth:`Engine.close` ends it."""
 
     def config_text(self, defaults: Mapping[str, str]) -> str:
         """The text of rabbitmq.conf: ``defaults``, overridden and extended by the caller's lines."""

@@ -44,6 +44,11 @@ class DockerEngine:
         self._paused = False
         self._version: str | None = None
         self._guard = common.Guard()
+        if settings.ports.amqp is None or settings.detached:
+            raise LocalBrokerError(
+                "a container of ours has a plain port and ends with us; use the compose file instead"
+            )
+        self._port = settings.ports.amqp
 
     @property
     def pid(self) -> int:
@@ -133,13 +138,13 @@ class DockerEngine:
         mounts = self._settings.directory / "container"
         mounts.mkdir(parents=True, exist_ok=True)
         mounts.chmod(0o755)
-        ports = ["--publish", f"{LOOPBACK}:{self._settings.port}:5672"]
+        ports = ["--publish", f"{LOOPBACK}:{self._settings.ports.amqp}:5672"]
         defaults: dict[str, str] = {}
         if self._settings.tls is not None:
             common.copy_tls(self._settings.tls, mounts / "tls", mode=0o644)
             (mounts / "tls").chmod(0o755)
             defaults = common.tls_config(self._settings.tls, folder="/eventbus/tls", listener="0.0.0.0:5671")
-            ports += ["--publish", f"{LOOPBACK}:{self._settings.tls_port}:5671"]
+            ports += ["--publish", f"{LOOPBACK}:{self._settings.ports.tls}:5671"]
         for name, text in (
             ("90-eventbus.conf", self._settings.config_text(defaults)),
             ("enabled_plugins", self._settings.enabled_plugins_text()),
@@ -164,7 +169,7 @@ class DockerEngine:
 
     def _wait_ready(self, deadline: float, timeout: float) -> None:
         def settled() -> bool:
-            return common.speaks_amqp(self._settings.port) or not self.running()
+            return common.speaks_amqp(self._port) or not self.running()
 
         answered = common.wait_until(settled, deadline, every=0.25)
         if answered and self.running():

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -19,23 +20,25 @@ from .common import LOOPBACK, LocalBrokerError, Settings
 from .server import Installation
 
 _BOOTED = re.compile(r"completed with \d+ plugins|Server startup complete")
+_PROCESSES = "processes.json"
 _LOOPBACK_ERLANG = "{127,0,0,1}"
 
 
 class NativeEngine:
-    """One RabbitMQ node and its epmd, both children of this process."""
+    """One RabbitMQ node and its epmd: children of this process, or of an earlier one that left them running."""
 
     def __init__(self, settings: Settings, installation: Installation) -> None:
         self._settings = settings
         self._installation = installation
         self._directory = settings.directory
-        self._dist_port = common.free_port()
-        self._epmd_port = common.free_port()
+        self._ports = settings.ports
         self._console = self._directory / "console.log"
-        self._broker: subprocess.Popen[bytes] | None = None
-        self._epmd: subprocess.Popen[bytes] | None = None
+        self._broker: subprocess.Popen[bytes] | processes.Adopted | None = None
+        self._epmd: subprocess.Popen[bytes] | processes.Adopted | None = None
         self._guard = common.Guard()
         self._scripts: Path | None = None
+        if settings.detached:
+            self._adopt()
 
     @property
     def pid(self) -> int:
@@ -87,10 +90,15 @@ class NativeEngine:
             else:
                 self._end_helpers(helpers)
         self.kill()
+        if not self._settings.shared_epmd:
+            self._end_epmd()
+
+    def _end_epmd(self) -> None:
         epmd, self._epmd = self._epmd, None
         if epmd is not None:
             epmd.kill()
             epmd.wait()
+        self._remember()
         self._guard.disarm()
 
     def kill(self) -> None:
@@ -123,6 +131,7 @@ class NativeEngine:
 
     def close(self) -> None:
         self.stop(10)
+        self._end_epmd()
         if self._settings.temporary:
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -138,10 +147,10 @@ class NativeEngine:
         cookie = home / ".erlang.cookie"
         if not cookie.exists():
             cookie.touch(mode=0o600)
-            cookie.write_text(secrets.token_hex(20))
+            cookie.write_text(self._settings.cookie or secrets.token_hex(20))
             cookie.chmod(0o400)  # Erlang refuses a cookie that others may read
         defaults = {
-            "listeners.tcp.1": f"{LOOPBACK}:{self._settings.port}",
+            **_plain_listener(self._ports.amqp),
             "log.console": "true",
             "log.console.level": "info",
             "log.file": "false",
@@ -149,7 +158,7 @@ class NativeEngine:
         if self._settings.tls is not None:
             folder = self._directory / "tls"
             common.copy_tls(self._settings.tls, folder, mode=0o600)
-            listener = f"{LOOPBACK}:{self._settings.tls_port}"
+            listener = f"{LOOPBACK}:{self._ports.tls}"
             defaults |= common.tls_config(self._settings.tls, folder=str(folder), listener=listener)
         (self._directory / "rabbitmq.conf").write_text(self._settings.config_text(defaults))
         (self._directory / "enabled_plugins").write_text(self._settings.enabled_plugins_text())
@@ -165,7 +174,7 @@ class NativeEngine:
             "LC_ALL": "C.UTF-8",  # the command line tools complain about any other encoding
             "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the node: its pid is the broker's
             "RABBITMQ_NODENAME": f"{self._settings.name}@localhost",
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_DIST_PORT": str(self._ports.distribution),
             "RABBITMQ_MNESIA_BASE": str(at / "data"),
             "RABBITMQ_LOG_BASE": str(at / "log"),
             "RABBITMQ_PLUGINS_DIR": str(at / "server" / "plugins"),
@@ -178,7 +187,7 @@ class NativeEngine:
             "RABBITMQ_GENERATED_CONFIG_DIR": str(at / "generated-config"),
             # Idle schedulers sleep instead of spinning: a test machine has better uses for its cores.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self._ports.epmd),
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_AFLAGS": f"-kernel inet_dist_use_interface {_LOOPBACK_ERLANG}",
             "ERL_CRASH_DUMP_SECONDS": "0",
@@ -188,8 +197,10 @@ class NativeEngine:
         """Our own epmd in the foreground: else the node would leave a daemon behind that nobody owns."""
         if self._epmd is not None and self._epmd.poll() is None:
             return
+        if self._settings.shared_epmd and common.port_open(self._ports.epmd):
+            return  # another node's
         self._epmd = subprocess.Popen(
-            [self._installation.epmd, "-port", str(self._epmd_port), "-address", LOOPBACK],
+            [self._installation.epmd, "-port", str(self._ports.epmd), "-address", LOOPBACK],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -197,7 +208,7 @@ class NativeEngine:
             start_new_session=True,
         )
         self._arm_guard()
-        if not common.wait_until(lambda: common.port_open(self._epmd_port), deadline, every=0.005):
+        if not common.wait_until(lambda: common.port_open(self._ports.epmd), deadline, every=0.005):
             raise LocalBrokerError("epmd, Erlang's port mapper, did not start")
 
     def _start_broker(self) -> None:
@@ -223,7 +234,7 @@ class NativeEngine:
             return _BOOTED.search(self._read_console(offset)) is not None
 
         if common.wait_until(lambda: broker.poll() is not None or booted(), deadline):
-            common.wait_until(lambda: broker.poll() is not None or common.speaks_amqp(self._settings.port), deadline)
+            common.wait_until(lambda: broker.poll() is not None or self._answers(), deadline)
         if broker.poll() is None and time.monotonic() < deadline:
             return
         log = common.why(self._read_console(offset))
@@ -231,8 +242,44 @@ class NativeEngine:
             raise LocalBrokerError(f"RabbitMQ ended while starting (exit code {broker.returncode}):\n{log}")
         raise LocalBrokerError(f"RabbitMQ was not ready within {timeout:g} s:\n{log}")
 
+    def _answers(self) -> bool:
+        if self._ports.amqp is not None:
+            return common.speaks_amqp(self._ports.amqp)
+        return self._ports.tls is None or common.port_open(self._ports.tls)
+
     def _arm_guard(self) -> None:
+        self._remember()
+        if self._settings.detached:
+            return
         pids = [str(child.pid) for child in (self._broker, self._epmd) if child is not None]
         folder = str(self._directory) if self._settings.temporary else ""
         script = 'dir=$1; shift; kill -KILL "$@"; [ -z "$dir" ] || { sleep 1; rm -rf -- "$dir"; }'
         self._guard.arm(script, folder, *pids)
+
+    # -- processes that outlive their starter ---------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """Write down who runs, for a later program."""
+        if self._settings.detached and self._directory.exists():
+            known = {
+                name: [child.pid, processes.began(child.pid)]
+                for name, child in (("broker", self._broker), ("epmd", self._epmd))
+                if child is not None
+            }
+            (self._directory / _PROCESSES).write_text(json.dumps(known))
+
+    def _adopt(self) -> None:
+        """Take over what an earlier program left running."""
+        file = self._directory / _PROCESSES
+        known = json.loads(file.read_text()) if file.exists() else {}
+        if "broker" in known:
+            self._broker = processes.Adopted(*known["broker"])
+        if "epmd" in known:
+            self._epmd = processes.Adopted(*known["epmd"])
+        scripts = self._directory / "server" / "sbin"
+        if self.running() and scripts.exists():
+            self._scripts = scripts
+
+
+def _plain_listener(port: int | None) -> dict[str, str]:
+    return {"listeners.tcp": "none"} if port is None else {"listeners.tcp.1": f"{LOOPBACK}:{port}"}

@@ -3,7 +3,55 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
+
+
+class Adopted:
+    """A process that an earlier program of ours started, known by its id and the time when it began.
+
+    Has of :class:`subprocess.Popen` what engines use.
+    """
+
+    def __init__(self, pid: int, began: str) -> None:
+        self.pid = pid
+        self.began = began
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """None while it runs. Its exit code is unknown, as it is not our child: 0 stands for it."""
+        if self.returncode is None and (not alive(self.pid) or began(self.pid) != self.began):
+            self.returncode = 0
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.poll() is None:
+            send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        if self.poll() is None:
+            send(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Until it has ended; raises subprocess.TimeoutExpired."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if until is not None and time.monotonic() >= until:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+            time.sleep(0.02)
+        return code
+
+
+def began(pid: int) -> str:
+    """When a process began, as text to compare: a later process of the same id began later."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def send(pid: int, number: int) -> None:

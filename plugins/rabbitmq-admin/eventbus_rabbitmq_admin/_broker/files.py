@@ -1,0 +1,177 @@
+"""Writes what a broker needs into its state folder: certificates, definitions, configuration, and files of services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+import orjson
+from eventbus_certs import CertificateAuthority
+from eventbus_rabbitmq import RabbitMQOptions
+
+from eventbus import Access, Secret, Topology
+from eventbus_rabbitmq_admin._broker.compose import compose_text
+from eventbus_rabbitmq_admin._broker.state import ADMIN, StateFolder, Wish, write_private
+from eventbus_rabbitmq_admin._conf import (
+    PLUGINS,
+    TLS_PLUGINS,
+    Listening,
+    TLSPaths,
+    as_text,
+    cluster_lines,
+    configuration,
+)
+from eventbus_rabbitmq_admin._definitions import User, definitions
+from eventbus_rabbitmq_admin._layout import declarer_of, layout_of
+from eventbus_rabbitmq_admin._permissions import permissions_of
+
+QUEUE_EXCHANGE = "eventbus.queues"
+PRODUCTION = "/etc/rabbitmq/eventbus"
+NAMES = ("localhost", "127.0.0.1", "::1")
+
+# A service whose topology is there already needs no leave to make it, and none to write to every queue.
+STRICT = RabbitMQOptions(declare="passive", queue_exchange=QUEUE_EXCHANGE)
+
+
+def write_all(folder: StateFolder, wish: Wish, topology: Topology | None) -> Mapping[str, Secret]:
+    """Write every file; certificates, keys and passwords that are there stay. Gives the users' passwords."""
+    folder.make()
+    # Who logs in by certificate needs no password.
+    passwords = folder.passwords((ADMIN,) if wish.tls else (ADMIN, *wish.services))
+    if wish.tls:
+        _certificates(folder, wish)
+    _definitions(folder, wish, topology, passwords)
+    plugins = TLS_PLUGINS if wish.tls else PLUGINS
+    (folder.rabbitmq / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
+    (folder.rabbitmq / "rabbitmq.conf").write_text(production_conf(wish))
+    folder.compose.write_text(compose_text(wish))
+    folder.keep_wish(wish)
+    return passwords
+
+
+def production_conf(wish: Wish) -> str:
+    """rabbitmq.conf for a broker whose files are in /etc/rabbitmq/eventbus."""
+    tls = TLSPaths(
+        ca=f"{PRODUCTION}/tls/ca.pem", certificate=f"{PRODUCTION}/tls/server.pem", key=f"{PRODUCTION}/tls/server.key"
+    )
+    lines = configuration(
+        listening=Listening(
+            amqp=None if wish.tls else "0.0.0.0:5672",
+            amqps="0.0.0.0:5671" if wish.tls else None,
+            management_port=15671 if wish.tls else 15672,
+        ),
+        definitions=f"{PRODUCTION}/definitions.json",
+        tls=tls if wish.tls else None,
+    )
+    lines |= cluster_lines([f"rabbit@rabbit{n}" for n in range(1, wish.size + 1)])
+    head = (
+        "# Made by eventbus broker up. Copy this folder to /etc/rabbitmq/eventbus; tls/server.key is the broker's only."
+    )
+    return as_text(lines, head=head)
+
+
+def local_conf(folder: StateFolder, wish: Wish, number: int, amqp: str | None, amqps: str | None) -> dict[str, str]:
+    """Lines for a node here: the same, with this folder's paths and its own ports."""
+    tls = folder.rabbitmq / "tls"
+    return configuration(
+        listening=Listening(
+            amqp=amqp, amqps=amqps, management_ip=wish.listen, management_port=wish.management_ports[number - 1]
+        ),
+        definitions=str(folder.rabbitmq / "definitions.json"),
+        tls=TLSPaths(ca=str(tls / "ca.pem"), certificate=str(tls / "server.pem"), key=str(tls / "server.key"))
+        if wish.tls
+        else None,
+    )
+
+
+def _certificates(folder: StateFolder, wish: Wish) -> None:
+    if (folder.ca / "ca.pem").exists():
+        authority = CertificateAuthority.load(folder.ca)
+    else:
+        authority = CertificateAuthority.create("eventbus broker CA")
+        authority.save(folder.ca)
+    tls = folder.rabbitmq / "tls"
+    tls.mkdir(exist_ok=True)
+    (tls / "ca.pem").write_bytes((folder.ca / "ca.pem").read_bytes())
+    if not (tls / "server.pem").exists():
+        names = [*NAMES, *(f"rabbit{n}" for n in range(1, wish.size + 1))]
+        if wish.listen not in (*NAMES, "0.0.0.0"):  # noqa: S104 (compared, not bound)
+            names.append(wish.listen)
+        authority.issue_server(names).save(tls, "server")
+    for service in (ADMIN, *wish.services):
+        if not (folder.services / f"{service}.pem").exists():
+            authority.issue_client(service).save(folder.services, service)
+
+
+def _definitions(folder: StateFolder, wish: Wish, topology: Topology | None, passwords: Mapping[str, Secret]) -> None:
+    whole = topology or Topology(services=tuple(Access(service=name) for name in wish.services))
+    free = () if topology is not None else wish.services
+    users = [User(name=ADMIN, password=passwords[ADMIN], tags=("administrator",))]
+    users += [User(name=name, password=None if wish.tls else passwords[name]) for name in wish.services]
+    document = definitions(
+        vhost=wish.vhost,
+        layout=layout_of(whole, declarer_of(STRICT))
+        if topology is not None
+        else layout_of(whole, declarer_of(RabbitMQOptions())),
+        users=users,
+        permissions=[permissions_of(access, whole, STRICT) for access in whole.services if access.service not in free],
+        administrators=(ADMIN, *free),
+    )
+    write_private(
+        folder.rabbitmq / "definitions.json", orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+    )
+
+
+def service_url(
+    folder: StateFolder, wish: Wish, service: str, hosts: str, password: Secret | None, *, strict: bool
+) -> str:
+    """The URL for a service; it has a password unless the service logs in by certificate."""
+    options = ["declare=passive", f"queue_exchange={QUEUE_EXCHANGE}"] if strict else []
+    vhost = quote(wish.vhost, safe="")
+    if password is not None and not wish.tls:
+        query = f"?{'&'.join(options)}" if options else ""
+        return f"amqp://{quote(service, safe='')}:{quote(password.reveal(), safe='')}@{hosts}/{vhost}{query}"
+    files = {
+        "cacertfile": folder.ca / "ca.pem",
+        "certfile": folder.services / f"{service}.pem",
+        "keyfile": folder.services / f"{service}.key",
+    }
+    query = "&".join(
+        ["auth_mechanism=external", *(f"{name}={quote(str(file))}" for name, file in files.items()), *options]
+    )
+    return f"amqps://{hosts}/{vhost}?{query}"
+
+
+def write_service_file(folder: StateFolder, service: str, lines: Mapping[str, str]) -> str:
+    """A file of environment lines, for ``set -a; . file`` or systemd's EnvironmentFile; gives its path."""
+    path = folder.services / f"{service}.env"
+    write_private(path, "".join(f"{name}='{value}'\n" for name, value in lines.items()))
+    return str(path)
+
+
+def admin_lines(folder: StateFolder, wish: Wish, url: str, password: Secret) -> dict[str, str]:
+    """Environment lines for who looks after the broker: for topology plan and apply, and for doctor."""
+    file = folder.path / "admin.password"
+    write_private(file, password.reveal() + "\n")
+    return {
+        "EVENTBUS_URL": url,
+        "EVENTBUS_MANAGEMENT": f"{'https' if wish.tls else 'http'}://localhost:{wish.management_ports[0]}",
+        "EVENTBUS_MANAGEMENT_USER": ADMIN,
+        "EVENTBUS_MANAGEMENT_PASSWORD_FILE": str(file),
+    }
+
+
+def redacted(url: str, password: Secret | None) -> str:
+    """The URL without its password, for a screen."""
+    return url if password is None else url.replace(quote(password.reveal(), safe=""), "***")
+
+
+def services_of(topology: Topology) -> tuple[str, ...]:
+    """The names of the services, which are their users at the broker."""
+    return tuple(access.service for access in topology.services)
+
+
+def same_but(wish: Wish, **changes: object) -> Wish:
+    """A wish with other values."""
+    return msgspec.structs.replace(wish, **changes)

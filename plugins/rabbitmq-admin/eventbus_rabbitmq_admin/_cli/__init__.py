@@ -1,0 +1,1 @@
+"""Commands. They import what is slow inside their functions."""

@@ -1,0 +1,50 @@
+"""TLS contexts of one link: made anew at every attempt to connect, so that replaced files are picked up."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+from eventbus import CertificateError, TLSConfig
+
+log = logging.getLogger("eventbus.rabbitmq")
+
+
+class Contexts:
+    """Makes contexts; while new files cannot be used, the last good ones are."""
+
+    def __init__(self, tls: TLSConfig | None) -> None:
+        self._tls = tls
+        self._last: ssl.SSLContext | None = None
+        self.expires: float | None = None
+        """When the certificate in use ends, in Unix seconds; None without one."""
+
+    def make(self) -> ssl.SSLContext | None:
+        """The context for this attempt; None without TLS.
+
+        :raises CertificateError: the files cannot be used, and none could before.
+        """
+        if self._tls is None:
+            return None
+        try:
+            made = self._tls.context()
+        except CertificateError as error:
+            if self._last is None:
+                raise
+            log.error("the new TLS files cannot be used, so the last good ones are: %s", error)
+            return self._last
+        self._last = made
+        self.expires = self._tls.expires()
+        return made
+
+    def check(self) -> None:
+        """Look whether the files can be used now.
+
+        :raises ConfigurationError: they cannot, and why.
+        """
+        if self._tls is not None:
+            self._tls.context()
+
+    def server_name(self, host: str) -> str | None:
+        """The name that the broker's certificate must have; None without TLS."""
+        return None if self._tls is None else self._tls.server_name or host
