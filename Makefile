@@ -13,8 +13,8 @@ READY := .venv/.ready
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) $(if $(filter rabbitmq,$(BROKER)),broker)  ## Run the demo (BROKER=memory or BROKER=rabbitmq)
-	$(PY) -m examples.customers.demo --broker $(BROKER)
+demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo (BROKER=memory, rabbitmq, or secure: over mutual TLS)
+	$(PY) -m examples.customers.$(if $(filter secure,$(BROKER)),secure,demo --broker $(BROKER))
 
 test: lint types broker  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ
 	$(PY) -m pytest

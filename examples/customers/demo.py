@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Self
@@ -128,13 +129,16 @@ class Service:
         self._log.close()
 
 
-def in_processes(transcript: Transcript, url: str) -> None:
-    """Each service is a process: start them, let the users register, stop them in good order."""
+def in_processes(transcript: Transcript, url_of: Callable[[str], str]) -> None:
+    """Each service is a process: start them, let the users register, stop them in good order.
+
+    ``url_of`` gives the URL for a service by its name.
+    """
     with ExitStack() as stack:
-        services = [stack.enter_context(Service(name, url, transcript)) for name in SERVICES]
+        services = [stack.enter_context(Service(name, url_of(name), transcript)) for name in SERVICES]
         for service in services:
             service.wait_ready()
-        stack.enter_context(registering := Service("users", url, transcript))
+        stack.enter_context(registering := Service("users", url_of("users"), transcript))
         registering.wait(PATIENCE)
         transcript.wait_until(transcript.complete, PATIENCE)
         for service in services:
@@ -163,12 +167,12 @@ def run(broker: str, url: str | None, transcript: Transcript) -> str:
         asyncio.run(in_one_process(transcript))
         return "in memory: one process, each service with its own bus"
     if url is not None:
-        in_processes(transcript, url)
+        in_processes(transcript, lambda service: url)
         return "over the broker of --url: each service a process"
     from eventbus_rabbitmq.local_broker import LocalBroker
 
     with LocalBroker() as private:
-        in_processes(transcript, private.url)
+        in_processes(transcript, lambda service: private.url)
         return f"over a private RabbitMQ {private.version}: each service a process, all ended in order on SIGTERM"
 
 

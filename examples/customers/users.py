@@ -21,8 +21,11 @@ CUSTOMERS = (
 
 
 def build(url: str) -> EventBus:
-    """The service's bus; nothing runs yet. ``mandatory``: it wants to know when nobody listens."""
-    return EventBus(url, service="users", mandatory=True)
+    """The service's bus; nothing runs yet. ``mandatory``: it wants to know when nobody listens.
+
+    What it publishes and asks is said here, so that its permissions can be made from its code (see ``secure.py``).
+    """
+    return EventBus(url, service="users", mandatory=True, publishes=[CustomerRegistered], requests=[QuoteRequested])
 
 
 def work(bus: EventBus, say: Say) -> None:

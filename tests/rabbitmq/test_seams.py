@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
 
 import pika
+import pytest
 from aiormq.connection import TransportFactory
 from eventbus_rabbitmq.local_broker import LocalBroker
 
-from eventbus import EventBus
+from eventbus import ConnectionFailed, EventBus
 
 
 def test_pika_hands_us_its_bytes_and_takes_ours() -> None:
@@ -27,6 +29,18 @@ def test_the_socket_of_a_pika_connection_can_be_written_and_aborted(broker: Loca
         assert {"_MAX_RECV_BYTES", "_MAX_CONSUME_BYTES"} <= {
             name for kind in type(transport).__mro__ for name in vars(kind)
         }
+
+
+def test_an_attempt_that_is_given_up_in_its_handshake_ends_the_thread_in_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bus = EventBus(f"amqp://127.0.0.1:{silent.getsockname()[1]}/", service="seams")
+        with pytest.raises(ConnectionFailed):
+            bus.start(timeout=0.3)
+        bus.stop(0.5)
+    assert "the I/O thread ended by an error" not in caplog.text
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("eventbus-io")]
 
 
 def test_aiormq_lets_us_open_its_socket() -> None:

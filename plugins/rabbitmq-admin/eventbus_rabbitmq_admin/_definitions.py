@@ -142,7 +142,11 @@ def comparable(exported: Mapping[str, Any]) -> dict[str, Any]:
     for section, keys in _SORTED_BY.items():
         wanted = _KEPT.get(section)
         items = [
-            {name: _plain(name, value) for name, value in item.items() if wanted is None or name in wanted}
+            {
+                name: _plain(name, value)
+                for name, value in item.items()
+                if (wanted is None or name in wanted) and (name, value) != ("internal", False)
+            }
             for item in exported.get(section, [])
         ]
         found[section] = sorted(items, key=lambda item: tuple(str(item.get(key)) for key in keys))

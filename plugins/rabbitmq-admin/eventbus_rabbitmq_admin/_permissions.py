@@ -184,17 +184,20 @@ class _Derivation:
 
 def topic_regex(pattern: str) -> str:
     """The regular expression, not anchored, of the topics that match a topic pattern."""
-    words = pattern.split(".")
+    words = re.sub(r"(?<![^.])#(\.#)+(?![^.])", "#", pattern).split(".")
     if words == ["#"]:
         return ".*"
     text = ""
+    separate = False
     for position, word in enumerate(words):
         if word == "#":
-            text += r"[^.]*(\.[^.]*)*" if position == 0 else r"(\.[^.]*)*"
+            # Zero words have no dot beside them either.
+            text += r"(\.[^.]*)*" if position else r"([^.]*\.)*"
+            separate = position > 0
             continue
-        if position:
-            text += r"\."
+        text += r"\." if separate else ""
         text += "[^.]*" if word == "*" else re.escape(word)
+        separate = True
     return text
 
 

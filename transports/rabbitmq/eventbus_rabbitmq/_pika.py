@@ -48,6 +48,11 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
         else:
             self.turn(self.lane.feed, data_in)
 
+    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
+        # pika 1.4 tells of an attempt that was aborted in its handshake by the class of the error, and then fails
+        # its own assertion, which would end the I/O thread.
+        super()._on_connection_workflow_done(conn_or_exc() if isinstance(conn_or_exc, type) else conn_or_exc)
+
     def pass_on(self, data: bytes) -> None:
         """Frames that are pika's."""
         super()._on_data_available(data)

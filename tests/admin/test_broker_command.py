@@ -1,0 +1,204 @@
+"""``eventbus broker``: one command to a production-like broker that outlives it, and one to be rid of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eventbus_rabbitmq.local_cluster import LocalCluster
+from eventbus_rabbitmq_admin._broker.compose import compose_text
+from eventbus_rabbitmq_admin._broker.state import Wish
+
+from eventbus import EventBus, LoginRefused
+from eventbus.testing import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+APPS = ("--app", "tests.admin.services:signup", "--app", "tests.admin.services:emails")
+
+
+class Command:
+    """``eventbus broker`` with a state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVENTBUS_")}
+        return subprocess.run(
+            [sys.executable, "-m", "eventbus", "broker", words[0], "--state", str(self.state), *words[1:]],
+            cwd=ROOT,
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+
+    def ok(self, *words: str) -> str:
+        ran = self.run(*words)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def pids(self) -> list[int]:
+        found = self.state.glob("nodes/*/processes.json")
+        return [pid for file in found for pid, _ in json.loads(file.read_text()).values()]
+
+    def environment(self, service: str) -> dict[str, str]:
+        lines = (self.state / "services" / f"{service}.env").read_text().splitlines()
+        return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    made = Command(tmp_path / "broker")
+    yield made
+    if (made.state / "state.json").exists():
+        made.run("down", "--delete")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_it_outlives_the_command_that_started_it_and_goes_with_down(command: Command) -> None:
+    made: dict[str, Any] = json.loads(command.ok("up", "--vhost", "shop", *APPS, "--json"))
+    pids = command.pids()
+    assert len(pids) == 2  # the node and its port mapper
+    assert all(alive(pid) for pid in pids)
+    assert [service["service"] for service in made["services"]] == ["signup", "emails"]
+    assert "***" in made["services"][0]["url"], "no password on the screen"
+    with EventBus(command.environment("signup")["EVENTBUS_URL"], service="signup") as bus:
+        assert bus.health().connected
+    assert "runs" in command.ok("status")
+    users = command.ok("ctl", "--", "list_users")
+    assert ("guest" in users, "signup" in users) == (False, True)
+    assert "Server startup complete" in command.ok("logs")
+    command.ok("down")
+    eventually(lambda: not any(alive(pid) for pid in pids), timeout=20)
+    stopped = command.run("status", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["nodes"]) == (1, [False])
+
+
+def test_up_again_is_the_same_broker_with_its_data_and_passwords(command: Command) -> None:
+    command.ok("up", "--vhost", "shop", *APPS)
+    before, pids = command.environment("signup"), command.pids()
+    command.ok("up", "--vhost", "shop", *APPS)
+    assert (command.environment("signup"), command.pids()) == (before, pids)
+    with EventBus(before["EVENTBUS_URL"], service="signup") as bus:
+        bus.publish({"country": "se"}, topic="shop.registered.se", mandatory=True)
+    command.ok("down")
+    command.ok("up", "--vhost", "shop", *APPS)
+    assert command.environment("signup") == before
+    # Through the shell, as a person would.
+    eventually(
+        lambda: "emails.shop.registered\t1" in command.ok("ctl", "--", "list_queues", "-p", "shop", "name", "messages"),
+        timeout=30,
+    )
+
+
+def test_a_node_that_died_is_started_again(command: Command) -> None:
+    command.ok("up")
+    pids = command.pids()
+    for pid in pids:  # those that we have just started
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: command.run("status").returncode == 1, timeout=10)
+    command.ok("up")
+    assert command.run("status").returncode == 0
+    assert set(command.pids()).isdisjoint(pids)
+
+
+def test_secrets_are_for_their_owner_only(command: Command) -> None:
+    said = command.ok("up", "--vhost", "shop", *APPS)
+    passwords = json.loads((command.state / "secrets.json").read_text())
+    assert not [name for name, password in passwords.items() if password in said]
+    assert stat.S_IMODE(command.state.stat().st_mode) == 0o700
+    private = [command.state / "secrets.json", command.state / "admin.password", *command.state.glob("services/*.env")]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in private} == {0o600}
+    wrong = command.environment("signup")["EVENTBUS_URL"].replace(passwords["signup"], "wrong")
+    bus = EventBus(wrong, service="signup")
+    with pytest.raises(LoginRefused):
+        bus.start(timeout=10)
+    bus.stop(1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("status",), 78, "eventbus broker up"),
+        (("up", "--app", "tests.admin.services:nothing"), 78, "has no 'nothing'"),
+        (("up", "--cluster", "0"), 64, "range"),
+        (("up", "--engine", "docker"), 1, "no RabbitMQ to start"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(command: Command, words: tuple[str, ...], code: int, said: str) -> None:
+    if "docker" in words:
+        from eventbus_rabbitmq._local import docker
+
+        if docker.available():
+            code, said = 0, ""  # a machine with Docker starts it
+    ran = command.run(*words)
+    assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_another_kind_of_broker_in_the_same_folder_is_refused(command: Command) -> None:
+    command.ok("up", "--vhost", "shop")
+    ran = command.run("up", "--vhost", "shop", "--tls")
+    assert (ran.returncode, "--state" in ran.stderr) == (78, True)
+
+
+def test_three_nodes_over_tls_are_one_cluster(command: Command) -> None:
+    made = json.loads(command.ok("up", "--tls", "--cluster", "3", "--vhost", "shop", *APPS, "--json"))
+    url = made["services"][0]["url"]
+    assert url.count("localhost:") == 3
+    status = json.loads(command.ok("ctl", "--", "cluster_status", "--formatter", "json"))
+    assert len(status["running_nodes"]) == 3
+    with EventBus(url, service="signup") as bus:
+        bus.publish({"country": "se"}, topic="shop.registered.se", mandatory=True)
+    conf = (command.state / "rabbitmq" / "rabbitmq.conf").read_text()
+    assert "cluster_formation.classic_config.nodes.3 = rabbit@rabbit3" in conf
+    assert "listeners.tcp = none" in conf
+
+
+def test_the_compose_file_opens_its_ports_on_loopback_only() -> None:
+    wish = Wish(
+        engine="docker",
+        vhost="shop",
+        tls=True,
+        size=2,
+        listen="127.0.0.1",
+        services=("a",),
+        management_ports=(15671, 15681),
+    )
+    text = compose_text(wish)
+    ports = [line.strip() for line in text.splitlines() if line.strip().startswith('- "')]
+    assert ports == [
+        '- "127.0.0.1:5671:5671"',
+        '- "127.0.0.1:15671:15671"',
+        '- "127.0.0.1:5681:5671"',
+        '- "127.0.0.1:15681:15671"',
+    ]
+    assert "guest" not in text
+    assert "{management}" not in text
+
+
+def test_a_cluster_survives_the_loss_of_a_node() -> None:
+    with LocalCluster(3) as cluster, EventBus(cluster.url, service="signup", timeout=30) as bus:
+        seen: list[Any] = []
+        bus.subscribe(pattern="x", name="all", group="g")(lambda event: seen.append(event))
+        bus.wait_ready(30)
+        bus.publish({"n": 1}, topic="x", mandatory=True)
+        cluster.nodes[0].kill()
+        bus.publish({"n": 2}, topic="x", mandatory=True)
+        eventually(lambda: {"n": 1} in seen and {"n": 2} in seen, timeout=40)
