@@ -1,4 +1,4 @@
-"""The services' buses by name, for the ``eventbus`` command: ``eventbus topology show examples.customers.buses:emails``."""
+"""The services' buses by name, for the command: ``eventbus topology show examples.customers.buses:emails``."""
 
 from __future__ import annotations
 

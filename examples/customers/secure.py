@@ -1,8 +1,8 @@
 """The same services over mutual TLS, from nothing: ``python -m examples.customers.secure``.
 
 It makes a broker with a certificate authority of its own, a certificate and a user for each service with just the
-permissions that the service's code needs, no guest, and the topology loaded at boot; runs the services over it; and then
-shows who is refused, and with which words. Nothing of it is left afterwards.
+permissions that the service's code needs, no guest, and the topology loaded at boot; runs the services over it; and
+then shows who is refused, and with which words. Nothing of it is left afterwards.
 """
 
 from __future__ import annotations

@@ -159,9 +159,11 @@ def strict(site: Site) -> Callable[[str], str]:
 def test_other_exchanges_topics_and_queues_are_refused_for_writing(
     strict: Callable[[str], str], service: str, exchange: str, topic: str
 ) -> None:
-    with EventBus(strict(service), service=service, timeout=5) as bus:
-        with pytest.raises(PublishError, match="permission"):
-            bus.publish({"x": 1}, topic=topic, exchange=exchange)
+    with (
+        EventBus(strict(service), service=service, timeout=5) as bus,
+        pytest.raises(PublishError, match="permission"),
+    ):
+        bus.publish({"x": 1}, topic=topic, exchange=exchange)
 
 
 def raw(url: str, work: Callable[[Any], Any]) -> int:

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eventbus_certs._authority import CertificateAuthority, Issued
+    from eventbus_certs._authority import CertificateAuthority
     from eventbus_certs._inspecting import CertificateInfo, bundle, inspect
+    from eventbus_certs._issued import Issued
     from eventbus_certs._renewing import renew
 
 __all__ = ["CertificateAuthority", "CertificateInfo", "Issued", "bundle", "inspect", "renew"]
 
 _HOMES = {
     "CertificateAuthority": "_authority",
-    "Issued": "_authority",
     "CertificateInfo": "_inspecting",
+    "Issued": "_issued",
     "bundle": "_inspecting",
     "inspect": "_inspecting",
     "renew": "_renewing",

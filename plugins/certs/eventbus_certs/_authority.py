@@ -5,108 +5,103 @@ Extensions follow RFC 5280, so that a verifier in strict mode (OpenSSL's ``-x509
 
 from __future__ import annotations
 
-import ipaddress
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import NamedTuple, Self
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from eventbus import CertificateError, ConfigurationError, Secret
-from eventbus_certs._files import PrivateKey, chain_pem, key_pem, read, read_key, write
-
-KeyType = Literal["ecdsa", "rsa"]
+from eventbus import CertificateError, ConfigurationError
+from eventbus_certs._issued import Issued
+from eventbus_certs._keys import KeyType, Password, PrivateKey, new_key, read_key
+from eventbus_certs._names import alternative_names, host_subject, subject_of
+from eventbus_certs._reading import is_authority, read_all
 
 CA_DAYS = 3650
-SERVER_DAYS = 397
+SERVER_DAYS = 397  # what browsers accept at most, for the management page is looked at with one
 CLIENT_DAYS = 90
 # A verifier whose clock is a little behind must take a certificate that has just been made.
 BACKDATED = timedelta(minutes=5)
-MAX_COMMON_NAME = 64
+_MAX_DAYS = 36500
 
 
-class Issued(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate with its key. ``chain`` is what stands above it, without the root."""
+class Dates(NamedTuple):
+    """From when until when, in UTC."""
 
-    certificate: x509.Certificate
-    key: PrivateKey
-    chain: tuple[x509.Certificate, ...] = ()
-
-    def save(self, folder: Path | str, stem: str, *, password: Secret | None = None, overwrite: bool = False) -> None:
-        """Write ``<stem>.key`` (mode 0600, PKCS#8) and ``<stem>.pem`` (the certificate, then its chain).
-
-        The key first: who reads between the two finds a pair that does not fit, and goes on with the pair it has.
-
-        :raises ConfigurationError: one exists already, or cannot be written.
-        """
-        key, certificate = Path(folder) / f"{stem}.key", Path(folder) / f"{stem}.pem"
-        if certificate.exists() and not overwrite:
-            raise ConfigurationError(f"{certificate} exists already: it is not overwritten (see eventbus certs renew)")
-        write(key, key_pem(self.key, password), private=True, overwrite=overwrite)
-        write(certificate, chain_pem((self.certificate, *self.chain)), overwrite=overwrite)
-
-    def __repr__(self) -> str:
-        return f"Issued({self.certificate.subject.rfc4514_string()!r})"
+    begins: datetime
+    ends: datetime
 
 
 class CertificateAuthority:
     """A root certificate and its key. Nothing is written before :meth:`save`."""
 
-    def __init__(self, certificate: x509.Certificate, key: PrivateKey) -> None:
+    def __init__(
+        self, certificate: x509.Certificate, key: PrivateKey, *, above: tuple[x509.Certificate, ...] = ()
+    ) -> None:
         self.certificate = certificate
         self._key = key
+        self._above = above
 
     @classmethod
-    def create(cls, name: str = "eventbus CA", *, key_type: KeyType = "ecdsa", days: float = CA_DAYS) -> Self:
-        """A new authority, which signs certificates of brokers and clients, and no further authorities."""
+    def create(cls, common_name: str = "eventbus CA", *, key_type: KeyType = "ecdsa", days: float = CA_DAYS) -> Self:
+        """A new authority, which signs certificates of brokers and clients, and no further authorities.
+
+        :raises ConfigurationError: the name, the type of the key or the days are none.
+        """
+        subject, dates = subject_of(common_name), dates_of(days)
         key = new_key(key_type, authority=True)
-        now = datetime.now(UTC)
-        subject = _name(name)
-        usage = _usage(key_cert_sign=True, crl_sign=True)
-        builder = _builder(subject, subject, key, now - BACKDATED, now + timedelta(days=days))
+        public = key.public_key()
         builder = (
-            builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+            _builder(subject, subject, key, dates)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         )
         return cls(builder.sign(key, hashes.SHA256()), key)
 
     @classmethod
-    def load(cls, folder: Path | str, *, password: Secret | None = None) -> Self:
-        """The authority of a folder.
+    def load(cls, where: Path | str, *, key_file: Path | str | None = None, password: Password | None = None) -> Self:
+        """The authority of a folder (its ``ca.pem`` and ``ca.key``), or of a certificate's file.
 
+        :param key_file: default: ``ca.key`` of the folder, or the certificate's name with ``.key``.
+        :param password: the key's, if it is encrypted.
         :raises CertificateError: there is none, its key needs another password, or does not belong to it.
         """
-        path = Path(folder)
-        if not (path / "ca.pem").exists():
-            raise CertificateError(f"there is no authority in {path}: make one with eventbus certs init")
-        try:
-            certificate = x509.load_pem_x509_certificate(read(path / "ca.pem"))
-        except ValueError as error:
-            raise CertificateError(f"{path / 'ca.pem'} is no certificate in PEM format") from error
-        key = read_key(path / "ca.key", password)
+        path = Path(where)
+        file = path if path.is_file() else path / "ca.pem"
+        if not file.exists():
+            raise CertificateError(f"there is no authority in {path}: make one with eventbus certs init {path}")
+        certificate, *above = read_all(file)
+        if not is_authority(certificate):
+            raise CertificateError(f"{file} is not the certificate of an authority: it cannot sign others")
+        key_path = Path(key_file) if key_file is not None else file.with_suffix(".key")
+        key = read_key(key_path, password)
         if key.public_key() != certificate.public_key():
-            raise CertificateError(f"{path / 'ca.key'} does not belong to {path / 'ca.pem'}")
-        return cls(certificate, key)
+            raise CertificateError(f"the private key {key_path} does not belong to the certificate {file}")
+        return cls(certificate, key, above=tuple(above))
 
-    def save(self, folder: Path | str, *, password: Secret | None = None, overwrite: bool = False) -> None:
-        """Write ``ca.pem`` and ``ca.key`` (mode 0600, PKCS#8).
+    def save(
+        self, folder: Path | str, *, password: Password | None = None, overwrite: bool = False
+    ) -> tuple[Path, Path]:
+        """Write ``ca.pem`` and ``ca.key`` (mode 0600, PKCS#8); gives their paths.
 
         :raises ConfigurationError: there is an authority already, or the folder cannot be written to.
         """
         path = Path(folder)
-        if (path / "ca.pem").exists() and not overwrite:
+        certificate, key = path / "ca.pem", path / "ca.key"
+        if not overwrite and (certificate.exists() or key.exists()):
             raise ConfigurationError(
-                f"there is an authority in {path} already; without its key nothing signed by it could be renewed"
+                f"there is an authority in {path} already, and what it signed depends on it: choose another folder"
             )
-        write(path / "ca.key", key_pem(self._key, password), private=True, overwrite=overwrite)
-        write(path / "ca.pem", chain_pem((self.certificate,)), overwrite=overwrite)
+        issued = Issued(certificate=self.certificate, key=self._key, chain=self._above)
+        issued.write(certificate, key, password=password, overwrite=overwrite)
+        return certificate, key
 
     def issue_server(
         self,
@@ -117,18 +112,18 @@ class CertificateAuthority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> Issued:
-        """A certificate for a broker that is reached by these names: host names and addresses (``DNS:``, ``IP:``)."""
+        """A certificate for a broker that is reached by these names: host names and addresses (``DNS:``, ``IP:``).
+
+        :param not_before: default: a few minutes ago.
+        :param not_after: default: in ``days``; never later than the authority ends.
+        :raises ConfigurationError: there is no name, or one that is none; or the dates are none.
+        """
         alternatives = alternative_names(names)
         if not alternatives:
             raise ConfigurationError("a server certificate is for at least one name or address")
-        dates = _dates(days, not_before, not_after)
-        return self.sign(
-            _name(str(alternatives[0].value)),
-            alternatives,
-            (ExtendedKeyUsageOID.SERVER_AUTH,),
-            new_key(key_type),
-            dates,
-        )
+        dates = dates_of(days, not_before, not_after)
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+        return self.sign(host_subject(alternatives), new_key(key_type), dates, names=alternatives, usages=usages)
 
     def issue_client(
         self,
@@ -139,114 +134,117 @@ class CertificateAuthority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> Issued:
-        """A certificate that logs in as ``user``: its common name, which is where RabbitMQ's EXTERNAL looks."""
-        dates = _dates(days, not_before, not_after)
-        return self.sign(_name(user), [], (ExtendedKeyUsageOID.CLIENT_AUTH,), new_key(key_type), dates)
+        """A certificate that logs in as ``user``: its common name, which is where RabbitMQ's EXTERNAL can look.
+
+        It has no alternative names: a user is not a host, and a verifier that overlooks what a certificate is for
+        would take a user named as a broker for that broker.
+
+        :param not_before: default: a few minutes ago.
+        :param not_after: default: in ``days``; never later than the authority ends.
+        :raises ConfigurationError: the user's name does not fit into a certificate, or the dates are none.
+        """
+        dates = dates_of(days, not_before, not_after)
+        return self.sign(subject_of(user), new_key(key_type), dates, usages=[ExtendedKeyUsageOID.CLIENT_AUTH])
 
     def sign(
         self,
         subject: x509.Name,
-        alternatives: Iterable[x509.GeneralName],
-        usages: Iterable[x509.ObjectIdentifier],
         key: PrivateKey,
-        dates: tuple[datetime, datetime],
+        dates: Dates,
+        *,
+        usages: Iterable[x509.ObjectIdentifier],
+        names: Iterable[x509.GeneralName] = (),
     ) -> Issued:
-        """A certificate of these properties. It ends with the authority at the latest."""
-        begins, ends = dates
-        ends = min(ends, self.certificate.not_valid_after_utc)
-        if ends <= begins:
-            raise ConfigurationError("the certificate would end before it begins: has the authority expired?")
-        rsa_key = isinstance(key, rsa.RSAPrivateKey)
-        builder = _builder(subject, self.certificate.subject, key, begins, ends)
+        """A certificate of these properties, which ends with the authority at the latest.
+
+        :raises ConfigurationError: the authority has ended already.
+        """
+        begins, last = dates.begins, self.certificate.not_valid_after_utc
+        if last <= max(begins, datetime.now(UTC)):
+            raise ConfigurationError(
+                f"the authority {self.certificate.subject.rfc4514_string()!r} ends on {last:%Y-%m-%d %H:%M} UTC, "
+                "before the certificate begins: make a new one with eventbus certs init"
+            )
         builder = (
-            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(digital_signature=True, key_encipherment=rsa_key), critical=True)
+            _builder(subject, self.certificate.subject, key, Dates(begins, min(dates.ends, last)))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            # Only RSA has ciphers in which the key itself hides the session's secret.
+            .add_extension(_usage(digital_signature=True, key_encipherment=_is_rsa(key)), critical=True)
             .add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(self._identifier(), critical=False)
         )
-        if names := list(alternatives):
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return Issued(certificate=builder.sign(self._key, hashes.SHA256()), key=key)
+        if alternatives := list(names):
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        chain = (self.certificate, *self._above)
+        return Issued(
+            certificate=builder.sign(self._key, hashes.SHA256()),
+            key=key,
+            chain=tuple(member for member in chain if member.subject != member.issuer),
+        )
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        """As the authority calls itself: one of another tool may have reckoned its identifier in another way."""
+        try:
+            own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
     def __repr__(self) -> str:
         return f"CertificateAuthority({self.certificate.subject.rfc4514_string()!r})"
 
 
-def new_key(key_type: KeyType, *, authority: bool = False) -> PrivateKey:
-    """ECDSA on P-256; or RSA of 3072 bits, 4096 for an authority, for peers that know no elliptic curves."""
-    if key_type == "ecdsa":
-        return ec.generate_private_key(ec.SECP256R1())
-    return rsa.generate_private_key(public_exponent=65537, key_size=4096 if authority else 3072)
+def dates_of(days: float, begins: datetime | None = None, ends: datetime | None = None) -> Dates:
+    """From ``begins``, or a few minutes ago, for so many days or until ``ends``.
 
-
-def alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
-    """Names and addresses as a certificate has them; ``DNS:`` and ``IP:`` before them are optional.
-
-    :raises ConfigurationError: one is neither.
+    :raises ConfigurationError: they are no dates, or in the wrong order.
     """
-    found: list[x509.GeneralName] = []
-    for text in names:
-        kind, colon, rest = text.partition(":")
-        given = kind.upper() if colon and kind.upper() in ("DNS", "IP") else ""
-        name = rest if given else text
-        address = _address(name)
-        if given == "IP" and address is None:
-            raise ConfigurationError(f"{name!r} is no IP address")
-        if address is not None and given != "DNS":
-            found.append(x509.IPAddress(address))
-            continue
-        try:
-            if not name or any(c.isspace() or c in "/:@" for c in name):
-                raise ValueError(name)
-            found.append(x509.DNSName(name.encode("idna").decode("ascii")))
-        except (ValueError, UnicodeError):
-            raise ConfigurationError(f"{name!r} is neither a host name nor an IP address") from None
-    return list(dict.fromkeys(found))
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-def _name(common: str) -> x509.Name:
-    if not common or len(common) > MAX_COMMON_NAME or not common.isprintable():
-        raise ConfigurationError(f"the common name of a certificate is 1 to {MAX_COMMON_NAME} printable characters")
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _dates(days: float, begins: datetime | None, ends: datetime | None) -> tuple[datetime, datetime]:
+    if not math.isfinite(days) or not 0 < days <= _MAX_DAYS:
+        raise ConfigurationError(f"the days of a certificate are more than 0 and at most {_MAX_DAYS}, not {days}")
+    for given in (begins, ends):
+        if given is not None and given.tzinfo is None:
+            raise ConfigurationError(
+                f"{given.isoformat()} is without a time zone: give datetimes with one, such as UTC"
+            )
     now = datetime.now(UTC)
-    return begins or now - BACKDATED, ends or now + timedelta(days=days)
+    found = Dates(begins or now - BACKDATED, ends or (begins or now) + timedelta(days=days))
+    if found.ends <= found.begins:
+        raise ConfigurationError("the certificate would end before it begins: mend not_before and not_after")
+    return found
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PrivateKey, begins: datetime, ends: datetime
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, dates: Dates) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(ends)
+        .not_valid_before(dates.begins)
+        .not_valid_after(dates.ends)
     )
 
 
-def _usage(**wanted: bool) -> x509.KeyUsage:
-    names = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
+def _is_rsa(key: PrivateKey) -> bool:
+    return isinstance(key, rsa.RSAPrivateKey)
+
+
+def _usage(
+    *,
+    digital_signature: bool = False,
+    key_encipherment: bool = False,
+    key_cert_sign: bool = False,
+    crl_sign: bool = False,
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_encipherment=key_encipherment,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
-    return x509.KeyUsage(**{name: wanted.get(name, False) for name in names})

@@ -1,31 +1,26 @@
-"""Certificates and keys as files: keys are for their owner only, from the first moment."""
+"""Files of certificates and keys: keys are for their owner only from the first moment, and pairs change together."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from eventbus import CertificateError, ConfigurationError
 
-from eventbus import CertificateError, ConfigurationError, Secret
-
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_PRIVATE, _PUBLIC = 0o600, 0o644
 
 
-def key_pem(key: PrivateKey, password: Secret | None) -> bytes:
-    """A key as PKCS#8 text, encrypted where there is a password."""
-    how: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if password is not None:
-        how = serialization.BestAvailableEncryption(password.reveal().encode())
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+class NewFile(NamedTuple):
+    """What is to be written where. ``private`` ones are for their owner only."""
 
-
-def chain_pem(certificates: tuple[x509.Certificate, ...]) -> bytes:
-    """Certificates as text, in their order."""
-    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+    path: Path
+    data: bytes
+    private: bool = False
 
 
 def read(path: Path) -> bytes:
@@ -39,41 +34,112 @@ def read(path: Path) -> bytes:
         raise CertificateError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_key(path: Path, password: Secret | None) -> PrivateKey:
-    """The private key of a file.
+def create(files: Sequence[NewFile]) -> None:
+    """Write files that do not exist yet: all of them, or none.
 
-    :raises CertificateError: it is none, or encrypted with another password.
+    :raises ConfigurationError: one exists already, or cannot be written.
     """
-    data = read(path)
-    encrypted = b"ENCRYPTED" in data
+    made: list[Path] = []
     try:
-        key = serialization.load_pem_private_key(data, password.reveal().encode() if password and encrypted else None)
-    except TypeError as error:
-        raise CertificateError(f"the private key {path} is encrypted: its password is needed") from error
-    except ValueError as error:
-        what = "cannot be decrypted with this password" if encrypted else "is no private key in PEM format"
-        raise CertificateError(f"{path} {what}") from error
-    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise CertificateError(f"{path} holds a key of a kind that is not used here (ECDSA and RSA are)")
-    return key
+        for new in files:
+            with _explained(new.path):
+                new.path.parent.mkdir(parents=True, exist_ok=True)
+                # O_EXCL: there is no moment between the look and the writing in which another could make the file.
+                descriptor = os.open(new.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(new))
+                made.append(new.path)
+                _fill(descriptor, new.data)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    _sync_folders([new.path for new in files])
 
 
-def write(path: Path, data: bytes, *, private: bool = False, overwrite: bool = False) -> None:
-    """Write a file in one step: a reader sees what was there before, or all of the new.
+def replace(files: Sequence[NewFile]) -> None:
+    """Write files over those that are there, each in one step, in this order.
 
-    :raises ConfigurationError: it exists and may not be overwritten, or the folder cannot be written to.
+    All are written beside their targets first, so that a full disk or a missing permission changes none of them. A
+    reader sees the old or the new of each file, never a part of it. Who may read a file stays as it was.
+
+    :raises ConfigurationError: one cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise ConfigurationError(f"{path} exists already: it is not overwritten")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    staged: list[tuple[Path, Path]] = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for new in files:
+            target = Path(os.path.realpath(new.path))  # a link stays one: it is the file behind it that changes
+            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+            with _explained(new.path):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(new))
+                staged.append((temporary, target))
+                try:
+                    _as_before(descriptor, target, private=new.private)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                _fill(descriptor, new.data)
+        for temporary, target in staged:
+            with _explained(target):
+                os.replace(temporary, target)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+    _sync_folders([target for _, target in staged])
+
+
+def _mode(new: NewFile) -> int:
+    return _PRIVATE if new.private else _PUBLIC
+
+
+def _as_before(descriptor: int, target: Path, *, private: bool) -> None:
+    """Give the new file the owner of the old one: what root renews, the broker's own user must still be able to read.
+
+    So must its group, where somebody has allowed that; others never read a key.
+    """
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        return
+    ours = os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (ours.st_uid, ours.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{target} belongs to another user (id {old.st_uid}) or group: replace it as that user, or as root"
+            ) from error
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode) & (0o660 if private else 0o666))
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folders(paths: Sequence[Path]) -> None:
+    """Make names last through a loss of power, as far as the file system knows how."""
+    for folder in {path.parent for path in paths}:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except OSError:  # a folder may be writable and not readable; its files are there all the same
+            continue
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        if path.exists() or path.is_symlink():
+            raise ConfigurationError(f"{path} exists already, and is not overwritten") from error
+        raise ConfigurationError(f"{path} cannot be written: {path.parent} is not a folder") from error
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error

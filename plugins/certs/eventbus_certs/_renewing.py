@@ -5,44 +5,62 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
 
-from eventbus import ConfigurationError, Secret
-from eventbus_certs._authority import BACKDATED, CertificateAuthority, Issued, new_key
-from eventbus_certs._files import chain_pem, key_pem, read_key, write
-from eventbus_certs._inspecting import extended_usages, general_names, read_all
+from eventbus import ConfigurationError
+from eventbus_certs._authority import BACKDATED, CertificateAuthority, Dates, dates_of
+from eventbus_certs._files import read
+from eventbus_certs._issued import Issued
+from eventbus_certs._keys import Password, is_encrypted, read_key, similar_key
+from eventbus_certs._reading import extended_usages, general_names, is_authority, read_all
 
 
 def renew(
-    certificate: Path | str,
-    authority: CertificateAuthority,
+    certificate_file: Path | str,
+    ca: CertificateAuthority,
     *,
     key_file: Path | str | None = None,
     days: float | None = None,
     keep_key: bool = False,
-    password: Secret | None = None,
+    password: Password | None = None,
 ) -> Issued:
-    """Replace a certificate file, and its key file beside it, by new ones; services read them at their next connect.
+    """Replace a certificate's file, and its key's beside it, by new ones, for running services to pick up.
+
+    Subject, names, usages and the kind of the key stay; serial number, dates and key are new. The authority need not be
+    the one that signed the old one: this is also how certificates go from one authority to the next. Owners and modes
+    of both files stay, and either both files change or none does (see :meth:`Issued.write` for the moment between).
 
     :param key_file: default: the certificate's name with ``.key``.
     :param days: default: as many as the old one had.
-    :param keep_key: sign the old key again, instead of a new one of the same kind.
+    :param keep_key: sign the old key again, and leave its file alone.
     :param password: the key's, if it is encrypted; the new one is encrypted with it too.
-    :raises ConfigurationError: a file cannot be read or written, or the certificate is an authority's.
+    :raises ConfigurationError: a file cannot be read or written, or the certificate is not one to renew.
     """
-    path = Path(certificate)
+    path = Path(certificate_file)
     key_path = Path(key_file) if key_file is not None else path.with_suffix(".key")
-    old, key = read_all(path)[0], read_key(key_path, password)
+    old, usages = _renewable(path)
+    old_key = read_key(key_path, password)
+    key = old_key if keep_key else similar_key(old_key)
+    dates = _dates(old.not_valid_after_utc - old.not_valid_before_utc, days)
+    issued = ca.sign(old.subject, key, dates, usages=usages, names=general_names(old))
+    kept = password if is_encrypted(read(key_path)) else None
+    issued.write(path, None if keep_key else key_path, password=kept, overwrite=True)
+    return issued
+
+
+def _renewable(path: Path) -> tuple[x509.Certificate, list[x509.ObjectIdentifier]]:
+    old = read_all(path)[0]
+    if is_authority(old):
+        raise ConfigurationError(f"{path} is an authority, which is not renewed but replaced: see certs bundle")
     usages = extended_usages(old)
     if not usages:
-        raise ConfigurationError(f"{path} says not whether it is for servers or clients: issue a new one instead")
-    if not keep_key:
-        key = new_key("rsa" if isinstance(key, rsa.RSAPrivateKey) else "ecdsa")
-    now = datetime.now(UTC)
-    life = old.not_valid_after_utc - old.not_valid_before_utc if days is None else timedelta(days=days)
-    issued = authority.sign(old.subject, general_names(old), usages, key, (now - BACKDATED, now + life))
-    encrypted = b"ENCRYPTED" in key_path.read_bytes()
-    # In the order of Issued.save: a reader between the two goes on with what it has.
-    write(key_path, key_pem(issued.key, password if encrypted else None), private=True, overwrite=True)
-    write(path, chain_pem((issued.certificate, *issued.chain)), overwrite=True)
-    return issued
+        raise ConfigurationError(f"{path} does not say whether it is for a server or a client: issue a new one instead")
+    return old, usages
+
+
+def _dates(life: timedelta, days: float | None) -> Dates:
+    if days is not None:
+        return dates_of(days)
+    # The old life has the minutes before it was made in it: counted again, it would grow with each renewal.
+    begins = datetime.now(UTC) - BACKDATED
+    return Dates(begins, begins + life)

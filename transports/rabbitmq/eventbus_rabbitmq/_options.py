@@ -18,9 +18,9 @@ class RabbitMQOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a broker, and what to declare there. Times are seconds.
 
     ``hosts`` are tried in random order. ``credentials`` may be a function, asked in a thread of its own at every
-    attempt to connect and before they expire; with ``auth_mechanism="external"`` they are not used, for the broker takes the
-    user from our certificate. ``channel_max`` bounds the channels of a sync link's connection (0: the broker's bound);
-    aiormq, under async links, always takes the broker's.
+    attempt to connect and before they expire; with ``auth_mechanism="external"`` they are not used, for the broker
+    takes the user from our certificate. ``channel_max`` bounds the channels of a sync link's connection (0: the
+    broker's bound); aiormq, under async links, always takes the broker's.
 
     ``queue_exchange`` is where copies for retries, dead letters and replies are published, by the name of their queue:
     the default exchange (empty), or a topic exchange of this name that every queue of ours is then bound to. Who may
