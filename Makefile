@@ -7,17 +7,21 @@ PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench fuzz broker lock clean
+.PHONY: help demo test test-rabbitmq4 lint types format bench fuzz broker lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo (BROKER=memory, rabbitmq, or secure: over mutual TLS)
 	$(PY) -m examples.customers.$(if $(filter secure,$(BROKER)),secure,demo --broker $(BROKER))
 
 test: lint types broker  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ
 	$(PY) -m pytest
+
+test-rabbitmq4: $(READY)  ## The tests with a broker, on RabbitMQ 4 (root on Debian or Ubuntu)
+	@tools/bootstrap.sh broker4
+	EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4 $(PY) -m pytest tests/rabbitmq tests/admin tests/cli tests/examples
 
 lint: $(READY)  ## Check style and the import rules
 	.venv/bin/ruff check
@@ -46,7 +50,7 @@ lock: .boot/.ready  ## Choose the newest allowed third-party versions: writes co
 	tools/bootstrap.sh lock $(DISTRIBUTIONS)
 
 clean:  ## Remove everything that make made
-	rm -rf .venv .boot .bench benchmark-report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .boot .bench .rabbitmq4 benchmark-report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf $(foreach folder,$(DISTRIBUTIONS),$(folder)/dist $(folder)/build)
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 

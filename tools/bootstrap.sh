@@ -5,6 +5,7 @@
 #   bootstrap.sh install FOLDER...  third-party packages by constraints.txt, ours as editable   -> .venv
 #   bootstrap.sh lock FOLDER...     newest allowed third-party versions with hashes             -> constraints.txt
 #   bootstrap.sh broker             a RabbitMQ that can be started
+#   bootstrap.sh broker4            RabbitMQ 4 beside it                                        -> .rabbitmq4
 set -eu
 cd "$(dirname "$0")/.."
 unset VIRTUAL_ENV PYTHONPATH
@@ -128,9 +129,22 @@ installed from here. Do one of these and try again:
     fi
 }
 
+# RabbitMQ 4 beside the machine's own: Debian 13's, in a folder, which tests enter by chroot.
+broker4() {
+    if [ -e .rabbitmq4/ready ]; then return; fi
+    can_install || fail "RabbitMQ 4 for tests needs root on Debian or Ubuntu: it is unpacked from Debian 13 by debootstrap"
+    command -v debootstrap >/dev/null || apt_install debootstrap || fail "apt-get could not install debootstrap"
+    say "RabbitMQ 4: unpacking Debian 13 into .rabbitmq4 (a minute)"
+    rm -rf .rabbitmq4
+    debootstrap --variant=minbase --include=rabbitmq-server trixie .rabbitmq4 >.rabbitmq4.log 2>&1 \
+        || { tail -n 5 .rabbitmq4.log >&2; fail "debootstrap failed (is there a network?)"; }
+    rm -f .rabbitmq4.log
+    touch .rabbitmq4/ready
+}
+
 task=${1:-}
 [ $# = 0 ] || shift
 case $task in
-    boot | install | lock | broker) "$task" "$@" ;;
-    *) fail "usage: tools/bootstrap.sh boot | install FOLDER... | lock FOLDER... | broker" ;;
+    boot | install | lock | broker | broker4) "$task" "$@" ;;
+    *) fail "usage: tools/bootstrap.sh boot | install FOLDER... | lock FOLDER... | broker | broker4" ;;
 esac

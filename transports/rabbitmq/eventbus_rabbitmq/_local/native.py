@@ -138,7 +138,7 @@ class NativeEngine:
     def ctl(self, args: Sequence[str], timeout: float) -> str:
         if self._scripts is None:
             raise LocalBrokerError("the broker has not been started yet")
-        command = [str(self._scripts / "rabbitmqctl"), "-q", *args]
+        command = self._installation.command(str(self._scripts / "rabbitmqctl"), "-q", *args)
         return common.run_ctl(command, f"rabbitmqctl {args[0] if args else ''}", timeout, self._environment())
 
     def _prepare(self) -> None:
@@ -200,7 +200,7 @@ class NativeEngine:
         if self._settings.shared_epmd and common.port_open(self._ports.epmd):
             return  # another node's
         self._epmd = subprocess.Popen(
-            [self._installation.epmd, "-port", str(self._ports.epmd), "-address", LOOPBACK],
+            self._installation.command(self._installation.epmd, "-port", str(self._ports.epmd), "-address", LOOPBACK),
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -215,7 +215,7 @@ class NativeEngine:
         assert self._scripts is not None
         with self._console.open("ab") as console:
             self._broker = subprocess.Popen(
-                [str(self._scripts / "rabbitmq-server")],
+                self._installation.command(str(self._scripts / "rabbitmq-server")),
                 env=self._environment(),
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,

@@ -20,13 +20,35 @@ _HOMES = (
 _APPLICATIONS = re.compile(r"\{\s*(?:included_)?applications\s*,\s*\[(.*?)\]", re.DOTALL)
 
 
+# A server that is installed below another root, such as a newer distribution's, runs there: in mounts of its own, which
+# go with it, and with the same /tmp, where the folders of private nodes are.
+_IN_ROOT = (
+    'root=$1; shift; for folder in proc dev tmp; do mount --bind "/$folder" "$root/$folder"; done; '
+    'exec chroot "$root" "$@"'
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """An unpacked RabbitMQ server and the Erlang port mapper that goes with it."""
+    """An unpacked RabbitMQ server and the Erlang port mapper that goes with it.
+
+    ``root`` is the root of the system that it is installed in, if not this one's; the other paths are those in there.
+    """
 
     home: Path
     version: str
     epmd: str
+    root: Path | None = None
+
+    def command(self, *words: str) -> list[str]:
+        """How to run a command of this installation."""
+        if self.root is None:
+            return list(words)
+        return ["unshare", "--mount", "sh", "-ec", _IN_ROOT, "sh", str(self.root), *words]
+
+    @property
+    def _home_here(self) -> Path:
+        return self.home if self.root is None else self.root / self.home.relative_to("/")
 
     def slim_copy(self, target: Path, plugins: Sequence[str]) -> Path:
         """Links only the applications that a node with these plugins needs; returns its scripts folder.
@@ -44,13 +66,13 @@ class Installation:
         for part in ("sbin", "escript"):
             (target / part).symlink_to(self.home / part)
         for folder in _closure(applications, ("rabbit", "rabbitmq_prelaunch", *plugins)):
-            (target / "plugins" / folder.name).symlink_to(folder)
-        for archive in (self.home / "plugins").glob("*.ez"):
-            (target / "plugins" / archive.name).symlink_to(archive)
+            (target / "plugins" / folder.name).symlink_to(self.home / "plugins" / folder.name)
+        for archive in (self._home_here / "plugins").glob("*.ez"):
+            (target / "plugins" / archive.name).symlink_to(self.home / "plugins" / archive.name)
         return target / "sbin"
 
     def _applications(self) -> dict[str, Path]:
-        return {file.stem: file for file in sorted((self.home / "plugins").glob("*/ebin/*.app"))}
+        return {file.stem: file for file in sorted((self._home_here / "plugins").glob("*/ebin/*.app"))}
 
 
 def _closure(applications: dict[str, Path], roots: Iterable[str]) -> list[Path]:
@@ -70,8 +92,12 @@ def _closure(applications: dict[str, Path], roots: Iterable[str]) -> list[Path]:
 def find() -> Installation | None:
     """The installed RabbitMQ, newest first, or None.
 
-    ``EVENTBUS_RABBITMQ_HOME`` names another one; it raises LocalBrokerError when that is none.
+    ``EVENTBUS_RABBITMQ_HOME`` names another one, ``EVENTBUS_RABBITMQ_ROOT`` the root of another system that has one (to
+    be run as root, by chroot); it raises LocalBrokerError when there is none.
     """
+    root = os.environ.get("EVENTBUS_RABBITMQ_ROOT")
+    if root:
+        return _below(Path(root))
     named = os.environ.get("EVENTBUS_RABBITMQ_HOME")
     if named:
         installation = _look(Path(named))
@@ -88,6 +114,15 @@ def find() -> Installation | None:
     if script is not None:
         candidates.append(Path(script).resolve().parent.parent)
     return next((found for home in candidates if (found := _look(home)) is not None), None)
+
+
+def _below(root: Path) -> Installation:
+    homes = sorted(root.glob(_HOMES[0][1:]), key=_version_key, reverse=True)
+    rabbit = next((found for home in homes for found in (home / "plugins").glob("rabbit-*")), None)
+    if rabbit is None or not (root / "usr/bin/epmd").exists():
+        raise LocalBrokerError(f"EVENTBUS_RABBITMQ_ROOT={root} names no system with RabbitMQ and Erlang")
+    home = Path("/") / rabbit.parent.parent.relative_to(root)
+    return Installation(home=home, version=rabbit.name.removeprefix("rabbit-"), epmd="/usr/bin/epmd", root=root)
 
 
 def _look(home: Path) -> Installation | None:
