@@ -25,6 +25,7 @@ from eventbus import (
     Retry,
     event,
 )
+from eventbus.transport import LinkStatus, Phase
 
 
 @event("customers.registered")
@@ -274,6 +275,16 @@ def test_connection_and_consumers_are_up_while_the_bus_runs_and_gone_afterwards(
         assert numbers.becomes(None, "eventbus_connection_up")
         assert numbers.scrape().value("eventbus_consumer_up") is None
     assert numbers.scrape().value("eventbus_reconnects_total") == 0
+
+
+def test_the_end_of_the_certificate_is_told_while_there_is_one(numbers: Numbers, url: str) -> None:
+    bus = EventBus(url, service="emails")
+    numbers.middleware.link_changed(bus, LinkStatus(phase=Phase.READY))
+    assert numbers.scrape().value("eventbus_certificate_expires_seconds") is None
+    numbers.middleware.link_changed(bus, LinkStatus(phase=Phase.READY, certificate_expires=1.9e9))
+    assert numbers.scrape().value("eventbus_certificate_expires_seconds") == 1.9e9
+    numbers.middleware.link_changed(bus, LinkStatus(phase=Phase.CLOSED))
+    assert numbers.scrape().value("eventbus_certificate_expires_seconds") is None
 
 
 def test_two_middlewares_of_one_registry_share_their_numbers(numbers: Numbers, url: str) -> None:

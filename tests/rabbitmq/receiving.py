@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from eventbus_rabbitmq._engine import prepare
 from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import HeaderEncoder, read_message
+from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._recognising import Recognised
 from eventbus_rabbitmq._wire.lane import Lane

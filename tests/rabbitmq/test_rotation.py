@@ -13,6 +13,7 @@ from urllib.parse import quote
 import eventbus_certs
 import pytest
 from eventbus_certs import CertificateAuthority
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq.local_broker import LocalBroker, LocalTLS
 
 from eventbus import AsyncEventBus, CertificateError, EventBus, PublishError, TLSConfig, event
@@ -184,6 +185,20 @@ def test_renewed_files_keep_their_user_and_get_a_new_serial_number(site: Site) -
         assert site.in_use() == {"CN=first"}
     after = eventbus_certs.inspect(site.certificate)[0]
     assert (after.common_name, after.serial == before.serial) == ("first", False)
+
+
+def test_a_long_connection_is_told_again_that_its_certificate_ends(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.authority.issue_client("short", days=5).save(site.folder, "client", overwrite=True)
+    contexts = Contexts(
+        TLSConfig(ca=site.folder / "ca.pem", certificate=site.certificate, key=site.folder / "client.key")
+    )
+    contexts.make()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "eventbus.rabbitmq"):
+        contexts.warn()
+    assert "ends in 4 days" in caplog.text
 
 
 def test_a_config_object_says_what_no_url_can(site: Site) -> None:

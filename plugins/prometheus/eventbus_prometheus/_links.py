@@ -36,6 +36,8 @@ class LinkWatch:
                 return
             metrics.connection_up.labels(bus).set(status.phase is Phase.READY)
             metrics.connection_blocked.labels(bus).set(status.blocked is not None)
+            if status.certificate_expires is not None:
+                metrics.certificate_expires.labels(bus).set(status.certificate_expires)
             for name in self._consumers.difference(status.consumers):
                 metrics.consumer_up.remove(bus, name)
             self._consumers = set(status.consumers)
@@ -54,7 +56,7 @@ class LinkWatch:
     def _forget(self, bus: str) -> None:
         # A bus that was stopped is not down: its gauges go, so that no alarm rings for it.
         metrics = self._metrics
-        for gauge in (metrics.connection_up, metrics.connection_blocked):
+        for gauge in (metrics.connection_up, metrics.connection_blocked, metrics.certificate_expires):
             try:
                 gauge.remove(bus)
             except KeyError:  # it was never connected

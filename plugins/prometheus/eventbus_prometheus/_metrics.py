@@ -60,6 +60,9 @@ class Metrics:
         )
         self.connection_up = gauge("eventbus_connection_up", "1 while connected to the broker", "bus")
         self.connection_blocked = gauge("eventbus_connection_blocked", "1 while the broker takes no publishes", "bus")
+        self.certificate_expires = gauge(
+            "eventbus_certificate_expires_seconds", "When our TLS certificate ends, in Unix seconds", "bus"
+        )
         self.reconnects = counter("eventbus_reconnects", "Connections made again after a loss")
         self.stale = counter("eventbus_settlements_dropped", "Settlements of deliveries whose connection was lost")
         self.consumer_up = gauge(

@@ -5,8 +5,8 @@ import pamqp.frame
 import pamqp.header
 import pytest
 from eventbus_rabbitmq._acks import Acks
-from eventbus_rabbitmq._engine import prepare
 from eventbus_rabbitmq._mapping import HeaderEncoder, read_message
+from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._wire.properties import Properties, decode_properties
 from hypothesis import given

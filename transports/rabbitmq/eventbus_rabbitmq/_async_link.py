@@ -11,9 +11,10 @@ from eventbus._topology import Topology
 from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
 from eventbus_rabbitmq._aio_pika import AsyncioReactor
 from eventbus_rabbitmq._contexts import Contexts
-from eventbus_rabbitmq._engine import Engine, prepare
+from eventbus_rabbitmq._engine import Engine
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._preparing import prepare
 
 # Acks wait this long for others: one write for many, and half the system calls where messages come one by one.
 ACK_LINGER = 0.002

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 
 from eventbus import CertificateError, TLSConfig
 
@@ -36,6 +37,13 @@ class Contexts:
         self._last = made
         self.expires = self._tls.expires()
         return made
+
+    def warn(self) -> None:
+        """Say it again when the certificate in use ends soon: a connection may live for months."""
+        if self._tls is not None and self.expires is not None:
+            days = (self.expires - time.time()) / 86400
+            if days < self._tls.warn_days:
+                log.warning("our TLS certificate ends in %d days: renew it, and it is taken at the next connect", days)
 
     def check(self) -> None:
         """Look whether the files can be used now.

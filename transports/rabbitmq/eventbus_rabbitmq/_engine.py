@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from eventbus import EncodingError, MessageTooLarge, PublishError
-from eventbus._message import MAX_TOPIC_BYTES, Incoming, Message
+from eventbus import PublishError
+from eventbus._message import Incoming, Message
 from eventbus._supervisor import Backoff, Phase, Policy
 from eventbus._topology import Topology
 from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
@@ -22,7 +22,8 @@ from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
 from eventbus_rabbitmq._options import QueueType, RabbitMQOptions
-from eventbus_rabbitmq._port import Reactor, Session
+from eventbus_rabbitmq._port import Reactor, Session, Timer
+from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._publisher import Outgoing
 from eventbus_rabbitmq._publishing import FOREVER, Publishing
 
@@ -33,50 +34,7 @@ CONSUMER_POLICY = Policy(backoff=Backoff(), attempt_timeout=30.0)
 
 
 IDLE_SECONDS = 0.01
-
-
-def prepare(
-    encoder: HeaderEncoder,
-    message: Message,
-    *,
-    max_body: int,
-    deadline: float,
-    done: Callable[[PublishError | None], None],
-    queue_exchange: str = "",
-) -> Outgoing:
-    """A message ready for the wire. Pure: runs in the caller's thread.
-
-    ``queue_exchange`` takes the place of the default exchange; see :class:`RabbitMQOptions`.
-
-    :raises NotSent: it does not fit.
-    """
-    if len(message.body) > max_body:
-        raise MessageTooLarge(f"the body has {len(message.body)} bytes, above the limit of {max_body}")
-    if not (_fits(message.topic) and _fits(message.exchange)):
-        raise MessageTooLarge(f"topic and exchange have at most {MAX_TOPIC_BYTES} bytes each")
-    try:
-        header = encoder.encode(message)
-    except (ValueError, OverflowError) as error:  # UnsupportedValue and UnicodeEncodeError are ValueErrors
-        raise EncodingError(f"headers or attributes cannot be sent: {error}") from error
-    if len(header) > 100_000:
-        raise MessageTooLarge(f"headers and attributes have {len(header)} bytes; they must fit one frame")
-    exchange = message.exchange
-    if not exchange and queue_exchange and not message.topic.startswith(DIRECT_REPLY_TO):
-        exchange = queue_exchange
-    return Outgoing(
-        exchange=exchange,
-        topic=message.topic,
-        id=message.id,
-        header=header,
-        body=message.body,
-        deadline=deadline,
-        finish_with=done,
-    )
-
-
-def _fits(name: str) -> bool:
-    # At most four bytes for a character: short names need no encoding to know.
-    return len(name) * 4 <= MAX_TOPIC_BYTES or len(name.encode()) <= MAX_TOPIC_BYTES
+DAY_SECONDS = 86400.0
 
 
 class Engine:
@@ -121,6 +79,7 @@ class Engine:
         self._copies = 0
         self._idle: list[Callable[[], None]] = []
         self.closing = False
+        self._each_day: Timer | None = None
         self._changes = False
 
     # -- connections ------------------------------------------------------------------------------------
@@ -128,6 +87,12 @@ class Engine:
     def open(self) -> None:
         """Begin to connect."""
         self._publish_side.start()
+        if self._each_day is None:
+            self._daily()
+
+    def _daily(self) -> None:
+        self._contexts.warn()
+        self._each_day = self._reactor.call_later(DAY_SECONDS, self._daily)
 
     def _publish_up(self, session: Session) -> None:
         assert self._publish_side.control is not None
@@ -311,6 +276,8 @@ class Engine:
     def close(self, done: Callable[[], None]) -> None:
         """Close both connections in order."""
         self.closing = True
+        if self._each_day is not None:
+            self._each_day.cancel()
         for consumer in self._consumers.values():
             consumer.settling.flush()
             consumer.end()

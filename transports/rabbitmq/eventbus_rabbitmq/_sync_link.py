@@ -24,10 +24,11 @@ from eventbus.transport import (
     StatusListener,
 )
 from eventbus_rabbitmq._contexts import Contexts
-from eventbus_rabbitmq._engine import Engine, prepare
+from eventbus_rabbitmq._engine import Engine
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._pika import PikaReactor
+from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._settling import acks_at_once
 
 log = logging.getLogger("eventbus.rabbitmq")
