@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from eventbus._errors import CertificateError, ConfigurationError
 from eventbus._secrets import Secret
 
+if TYPE_CHECKING:
+    import ssl  # 20 ms, which only those pay who make a context
+
 log = logging.getLogger("eventbus.tls")
 
 PEM = str | Path | bytes | Callable[[], bytes]
 """Text in PEM format: the path of a file, the bytes themselves, or a function that gives them."""
 
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_VERSIONS = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
 _MAX_BYTES = 4 << 20
 
 
@@ -65,9 +66,11 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
         :raises CertificateError: a file cannot be read, key and certificate do not belong together, the chain does not
             reach the CA, or a certificate has expired or is not made for clients. Nothing has been sent then.
         """
+        import ssl
+
         ca, certificate, key = self._checked()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
-        context.minimum_version = _VERSIONS[self.minimum_version]
+        context.minimum_version = ssl.TLSVersion[_VERSIONS[self.minimum_version]]
         context.options |= ssl.OP_NO_RENEGOTIATION
         if self.dangerously_accept_any_certificate:
             log.warning("TLS without verification: whoever answers gets the password and sees every message")
@@ -174,6 +177,8 @@ def _as_file(data: bytes) -> Iterator[str]:
         descriptor = os.memfd_create("eventbus-tls", os.MFD_CLOEXEC)
         path = f"/proc/self/fd/{descriptor}"
     else:
+        import tempfile
+
         descriptor, path = tempfile.mkstemp(prefix="eventbus-tls-")  # readable by us only
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:

@@ -58,6 +58,7 @@ class Consumer:
         self._listener = listener
         self._reactor = reactor
         self._declarer = declarer
+        self._queue_exchange = declarer.queue_exchange.name
         self._max_body = max_body
         self._session: Session | None = None
         self._life: Life | None = None
@@ -224,7 +225,7 @@ class Consumer:
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
-        if exchange == self._declarer.queue_exchange.name:
+        if exchange == self._queue_exchange:
             exchange = ""
         if isinstance(properties, Recognised):
             message, attempt = properties.message(exchange, topic, body), 2 if redelivered else 1
