@@ -44,8 +44,10 @@ def load_bus(name: str) -> BusCore:
     if callable(found) and not isinstance(found, BusCore):
         try:
             found = found()
-        except TypeError as error:
-            raise ConfigurationError(f"{name} was called to get a bus, and failed: {error}") from error
+        except Exception as error:
+            raise ConfigurationError(
+                f"{name} was called to get a bus, and failed: {type(error).__name__}: {error}"
+            ) from error
     if not isinstance(found, BusCore):
         raise ConfigurationError(f"{name} is no EventBus or AsyncEventBus but of type {type(found).__name__}")
     return found

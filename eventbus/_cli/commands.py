@@ -33,7 +33,10 @@ class PluginGroup(click.Group):
             return found
         if self.prefix + cmd_name not in names(CLI):
             return None
-        return cast("click.Command", load(CLI, self.prefix + cmd_name))
+        command = cast("click.Command", load(CLI, self.prefix + cmd_name))
+        if ctx.default_map and isinstance(table := ctx.default_map.get(cmd_name), dict):
+            ctx.default_map[cmd_name] = by_parameter(command, table)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List them; one that cannot be imported says why, instead of hiding the others."""
@@ -48,3 +51,19 @@ class PluginGroup(click.Group):
                 rows.append((name, command.get_short_help_str(90)))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def by_parameter(command: click.Command, table: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a command by the names of its parameters: people write those of its options.
+
+    :raises ConfigurationError: it has no such option.
+    """
+    if isinstance(command, click.Group):
+        return table
+    known = {
+        option.lstrip("-"): str(p.name) for p in command.params for option in (*p.opts, *p.secondary_opts, str(p.name))
+    }
+    unknown = set(table) - set(known)
+    if unknown:
+        raise ConfigurationError(f"[tool.eventbus] sets {', '.join(sorted(unknown))}, which {command.name} has not")
+    return {known[name]: value for name, value in table.items()}

@@ -20,10 +20,31 @@ def json_option() -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    text = orjson.dumps(value, default=_default, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
-    click.echo(text.decode())
+def print_json(value: Any, *, line: bool = False) -> None:
+    """One JSON document on standard output; with ``line`` in a line."""
+    option = orjson.OPT_NON_STR_KEYS if line else orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2
+    click.echo(printable_json(orjson.dumps(value, default=_default, option=option).decode()))
+
+
+def printable(text: str) -> str:
+    """The text in a line, without what a terminal would act on: strangers wrote it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def printable_json(text: str) -> str:
+    """JSON that means the same, without what a terminal would act on."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _json_escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _json_escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def _default(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from eventbus._cli.settings import apps_argument
 
 if TYPE_CHECKING:
     from eventbus._cli.serving.health import Board
+    from eventbus._cli.serving.plan import Outcome, Plan
+
+log = logging.getLogger("eventbus.run")
 
 
 @click.command(
@@ -26,45 +30,69 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1, 512), default=1, show_default=True, help="Processes for each bus.")
 @click.option("--reload", is_flag=True, help="Start again when the code changes: for development.")
 @click.option("--grace", type=click.FloatRange(0), metavar="S", help="Seconds to drain in; default: the bus's.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="File that exists while all buses are ready.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="File that exists while all workers are ready.")
 @click.option("--health", metavar="HOST:PORT", help="Serve /ready and /live over HTTP there.")
 def run(
     apps: tuple[str, ...], workers: int, reload: bool, grace: float | None, ready_file: Path | None, health: str | None
 ) -> int:
     """Serve buses until SIGTERM or Ctrl-C, then drain them; a second signal stops at once.
 
-    Several buses, or several workers, are a process each; a process that dies is started again. The exit code is 0 when
-    every handler and every confirm ended within the grace period.
+    A bus is named package.module:bus; a function that makes one will do. One bus runs in this process. Several buses,
+    or several workers, are a process each; a process that dies is started again. The exit code is 0 when every handler
+    and every confirm ended within the grace period.
     """
-    from eventbus._cli.serving.health import Board, HealthServer
+    from eventbus._cli.serving.health import Board
+    from eventbus._cli.serving.http import HealthServer
+    from eventbus._cli.serving.plan import Plan
 
     if reload and workers > 1:
         raise click.UsageError("--reload is for one worker")
-    board = Board(ready_file)
-    server = HealthServer(health, board) if health is not None else None
-    try:
-        if len(apps) == 1 and workers == 1 and not reload:
-            return _serve_here(apps[0], grace, board)
-        return _supervise(apps, workers, grace, board, reload=reload)
-    finally:
-        board.close()
-        if server is not None:
-            server.close()
+    if len(set(apps)) < len(apps):
+        raise click.UsageError("a bus is named twice; --workers gives it more processes")
+    logging.getLogger("eventbus.run").setLevel(min(logging.INFO, logging.getLogger().level))
+    plan = Plan(apps, workers, grace, reload)
+    with ExitStack() as ends:
+        board = Board(ready_file)
+        ends.callback(board.close)
+        where = ""
+        if health is not None:
+            server = HealthServer(health, board)
+            ends.callback(server.close)
+            where = f"; health at {server.url}"
+        log.info("%s%s", plan.told(), where)
+        outcome = _serve_here(plan, board) if plan.in_this_process else _supervise(plan, board)
+    if outcome.error is not None:
+        click.echo(f"error: {outcome.error}", err=True)
+    return outcome.code
 
 
-def _serve_here(app: str, grace: float | None, board: Board) -> int:
-    from eventbus._cli.serving.worker import serve
+def _serve_here(plan: Plan, board: Board) -> Outcome:
+    from eventbus._cli.serving.early import EarlySignals
+    from eventbus._cli.serving.plan import Outcome, code_of, how_ended
+    from eventbus._cli.serving.worker import loaded, serve
 
+    (app,) = plan.apps
+    early = EarlySignals()
+    early.catch()
     board.expect(app)
-    return serve(app, grace, lambda health: board.note(app, health))
+
+    def tell(kind: str, value: dict[str, Any]) -> None:
+        if board.note(app, value):
+            log.info("%s: %s", app, value["status"])
+
+    report = serve(loaded(app, plan.grace), tell, early)
+    log.info("%s: %s", app, how_ended(report))
+    board.close()
+    early.ended(code_of(report))
+    return Outcome(code_of(report))
 
 
-def _supervise(apps: tuple[str, ...], workers: int, grace: float | None, board: Board, *, reload: bool) -> int:
+def _supervise(plan: Plan, board: Board) -> Outcome:
     from eventbus._cli.serving.reload import Watcher
     from eventbus._cli.serving.supervisor import Supervisor
 
-    supervisor = Supervisor(apps, workers, grace, board)
-    watcher = Watcher(Path.cwd(), supervisor.reload) if reload else None
+    supervisor = Supervisor(plan, board)
+    watcher = Watcher(Path.cwd(), supervisor.reload) if plan.reload else None
     try:
         with _signals(supervisor.stop):
             return supervisor.run()
@@ -74,7 +102,7 @@ def _supervise(apps: tuple[str, ...], workers: int, grace: float | None, board: 
 
 
 @contextmanager
-def _signals(stop: Any) -> Iterator[None]:
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
     before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

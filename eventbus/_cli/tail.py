@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import queue
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from eventbus._cli import exits
+from eventbus._cli.output import printable, printable_json
 from eventbus._cli.settings import app_option, url_option
 
 if TYPE_CHECKING:
     from eventbus._message import Incoming, Message
+    from eventbus._topology import Exchange
+    from eventbus.transport import LinkStatus, Transport
 
 SERVICE = "eventbus-tail"
-_PREFETCH = 500
-_SHOWN = 200
+_CONSUMER = "tail"
+_CONNECT_SECONDS = 15.0
+_SHOWN_BODY = 200
+_SHOWN_NAME = 120
+_DEEPEST = 16
+_MOST_WAITING = 10_000
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 @click.command(
     epilog="\b\nExamples:\n  eventbus tail\n  eventbus tail 'customers.#' --limit 10\n"
-    "  eventbus tail 'orders.*' --json | jq .body"
+    "  eventbus tail 'orders.*' --json | jq .body\n  eventbus tail --exchange eventbus.requests --for 60"
 )
 @click.argument("pattern", default="#")
 @url_option(required=False)
 @app_option()
-@click.option("--exchange", default=None, help="Exchange to listen to; default: eventbus.events.")
+@click.option("--exchange", metavar="NAME", help="Exchange to listen to; default: eventbus.events.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many messages.")
 @click.option(
     "--for", "seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="End after so many seconds."
@@ -45,19 +55,14 @@ def tail(
 ) -> int:
     """Show messages as they come, on a temporary queue of its own: others get theirs all the same.
 
-    PATTERN is a topic pattern, by default # (all).
+    PATTERN is a topic pattern, by default # (all). A message whose body is no JSON is shown too. Ctrl-C ends it.
     """
-    from eventbus._cli.apps import load_buses
-    from eventbus._plugins import transport_from
-
-    buses = list(load_buses(apps).values())
-    if url is None and not buses:
-        raise click.UsageError("no broker: give --url or --app, or set EVENTBUS_URL")
-    transport = transport_from(url) if url is not None else buses[0].transport
-    until = None if seconds is None else time.monotonic() + seconds
+    target = _target(url, apps, exchange)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for number, incoming in enumerate(_messages(transport, exchange, pattern, until), 1):
-            click.echo(as_json_line(incoming.message) if as_json else as_line(incoming.message))
+        for number, incoming in enumerate(_messages(target, pattern, seconds), 1):
+            line = as_json_line(incoming) if as_json else as_line(incoming, time.time())
+            click.echo(line)  # and flushes
             if number == limit:
                 break
     except KeyboardInterrupt:
@@ -65,60 +70,149 @@ def tail(
     return exits.DONE
 
 
+class Target(NamedTuple):
+    """Where to listen; ``declare`` is the exchange if we know how it is to be declared."""
+
+    transport: Transport
+    exchange: str
+    declare: tuple[Exchange, ...]
+
+
+def _target(url: str | None, apps: Sequence[str], exchange: str | None) -> Target:
+    from eventbus._cli.apps import load_buses
+    from eventbus._plugins import transport_from
+    from eventbus._topology import EVENTS_EXCHANGE, REQUESTS_EXCHANGE, Exchange
+
+    if url is None and not apps:
+        raise click.UsageError("no broker: give --url or --app, or set EVENTBUS_URL")
+    if exchange == "":
+        raise click.UsageError("the default exchange cannot be listened to: it only knows queues by name")
+    name = EVENTS_EXCHANGE if exchange is None else exchange
+    known = {own: Exchange(name=own) for own in (EVENTS_EXCHANGE, REQUESTS_EXCHANGE)}
+    buses = list(load_buses(apps).values()) if url is None or name not in known else []
+    known |= {found.name: found for bus in buses for found in bus.topology().exchanges}
+    transport = transport_from(url) if url is not None else buses[0].transport
+    return Target(transport, name, (known[name],) if name in known else ())
+
+
+# -- listening ----------------------------------------------------------------------------------------------
+
+
+class Arrivals:
+    """What has arrived and is not yet shown, within limits: the broker has forgotten it, so all of it is here."""
+
+    def __init__(self, most: int = _MOST_WAITING, most_bytes: int = _MOST_BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._changed = threading.Condition()
+        self._waiting: deque[Incoming] = deque()
+        self._bytes = 0
+        self._skipped = 0
+        self._error: Exception | None = None
+
+    def put(self, incoming: Incoming) -> None:
+        """Take one in; the oldest go when there are too many."""
+        with self._changed:
+            self._waiting.append(incoming)
+            self._bytes += len(incoming.message.body)
+            while len(self._waiting) > self._most or (self._bytes > self._most_bytes and len(self._waiting) > 1):
+                self._bytes -= len(self._waiting.popleft().message.body)
+                self._skipped += 1
+            self._changed.notify()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._error = error
+            self._changed.notify()
+
+    def get(self, timeout: float) -> Incoming | None:
+        """The oldest, or None when there is none in time. Raises what :meth:`fail` was told."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._error, timeout)
+            if self._waiting:
+                incoming = self._waiting.popleft()
+                self._bytes -= len(incoming.message.body)
+                return incoming
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def skipped(self) -> int:
+        """How many went unshown since the last call."""
+        with self._changed:
+            skipped, self._skipped = self._skipped, 0
+            return skipped
+
+
 class _Listener:
-    def __init__(self, arrived: queue.Queue[Incoming | Exception]) -> None:
-        self._arrived = arrived
+    def __init__(self, arrivals: Arrivals, what: str) -> None:
+        self._arrivals, self._what = arrivals, what
 
     def delivered(self, incoming: Incoming, /) -> None:
-        self._arrived.put(incoming)
+        self._arrivals.put(incoming)
 
     def started(self, queue: str, /) -> None:
-        click.echo("listening; Ctrl-C ends it", err=True)
+        click.echo(f"listening to {self._what}", err=True)
 
     def stopped(self, error: Exception | None, /) -> None:
-        """The link tries again by itself."""
+        if error is not None:
+            click.echo(f"not listening, trying again: {printable(str(error))}", err=True)
 
 
-def _messages(transport: Any, exchange: str | None, pattern: str, until: float | None) -> Iterator[Incoming]:
+def _messages(target: Target, pattern: str, seconds: float | None) -> Iterator[Incoming]:
     # On the link itself, not on a bus: a bus decodes, and what cannot be decoded is to be seen here too.
-    from eventbus._topology import EVENTS_EXCHANGE, Binding, Queue, Topology
+    from eventbus._supervisor import Phase
+    from eventbus._topology import Binding, Queue, Topology
     from eventbus.transport import ConsumerSpec, LinkSettings
 
     own = Queue(name="", durable=False, exclusive=True, auto_delete=True, type="classic")
-    binding = Binding(exchange=exchange or EVENTS_EXCHANGE, queue="", pattern=pattern)
-    arrived: queue.Queue[Incoming | Exception] = queue.Queue()
-    link = transport.sync_link(LinkSettings(service=SERVICE), lambda status: None)
+    binding = Binding(exchange=target.exchange, queue="", pattern=pattern)
+    topology = Topology(exchanges=target.declare, queues=(own,), bindings=(binding,))
+    arrivals = Arrivals()
+
+    def noted(status: LinkStatus) -> None:
+        states = [(status.phase, status.error), *((one.phase, one.error) for one in status.consumers.values())]
+        for phase, error in states:
+            if phase is Phase.FAILED and error is not None:
+                arrivals.fail(error)
+
+    link = target.transport.sync_link(LinkSettings(service=SERVICE), noted)
     try:
         link.open()
-        spec = ConsumerSpec(
-            name="tail", queue=own, topology=Topology(bindings=(binding,)), prefetch=_PREFETCH, auto_ack=True
-        )
-        link.consume(spec, _Listener(arrived))
-        link.wait_ready(30.0)
-        while until is None or time.monotonic() < until:
-            try:
-                item = arrived.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            assert not isinstance(item, Exception)
-            yield item
+        listener = _Listener(arrivals, f"{target.exchange} ({pattern}); Ctrl-C ends it")
+        link.consume(ConsumerSpec(name=_CONSUMER, queue=own, topology=topology, auto_ack=True), listener)
+        link.wait_ready(_CONNECT_SECONDS)
+        yield from _until(arrivals, None if seconds is None else time.monotonic() + seconds)
     finally:
         link.close(1.0)
 
 
-def as_line(message: Message) -> str:
+def _until(arrivals: Arrivals, end: float | None) -> Iterator[Incoming]:
+    while end is None or time.monotonic() < end:
+        incoming = arrivals.get(0.5 if end is None else min(0.5, max(0.0, end - time.monotonic())))
+        if (skipped := arrivals.skipped()) > 0:
+            click.echo(f"{skipped} messages are not shown: they come faster than they can be written", err=True)
+        if incoming is not None:
+            yield incoming
+
+
+# -- showing ------------------------------------------------------------------------------------------------
+
+
+def as_line(incoming: Incoming, now: float) -> str:
     """A message in a line; nothing in it can move the cursor or colour the screen."""
-    when = datetime.fromtimestamp(message.time, UTC).strftime("%H:%M:%S.%f")[:-3] if message.time else "--:--:--.---"
-    head = f"{when} {message.topic} type={message.type or '?'} from={message.source or '?'} {len(message.body)} B"
-    return printable(f"{head} {_body_text(message.body)}")
+    message = _unwrapped(incoming.message)
+    when = _time(message.time) or _time(now)
+    names = f"{_short(message.topic)} type={_short(message.type) or '?'} from={_short(message.source) or '?'}"
+    problem = f" [{incoming.problem}]" if incoming.problem is not None else ""
+    return printable(f"{when} {names} {len(message.body)} B{problem} {_body_text(message)}")
 
 
-def as_json_line(message: Message) -> str:
-    """A message as one JSON document; a body that is no JSON stands in ``body_base64``."""
-    import base64
-
+def as_json_line(incoming: Incoming) -> str:
+    """A message as one JSON document; a body that is no JSON stands in ``body_text`` or ``body_base64``."""
     import orjson
 
+    message = _unwrapped(incoming.message)
     found: dict[str, Any] = {
         "id": message.id,
         "topic": message.topic,
@@ -127,23 +221,77 @@ def as_json_line(message: Message) -> str:
         "source": message.source,
         "time": message.time,
         "content_type": message.content_type,
-        "headers": {name: str(value) for name, value in message.headers.items()},
+        "correlation_id": message.correlation_id,
+        "reply_to": message.reply_to,
+        "headers": message.headers,
+        "problem": incoming.problem,
+        "size": len(message.body),
     }
-    try:
-        found["body"] = orjson.loads(message.body)
-    except orjson.JSONDecodeError:
-        found["body_base64"] = base64.b64encode(message.body).decode()
-    return orjson.dumps(found).decode()
+    return printable_json(orjson.dumps({**_plain(found), **_body_json(message)}).decode())
 
 
-def _body_text(body: bytes) -> str:
+def _body_json(message: Message) -> dict[str, Any]:
+    import base64
+
+    import orjson
+
     try:
-        text = body.decode()
+        return {"body": orjson.Fragment(orjson.dumps(orjson.loads(message.body)))}
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # it reads deeper nesting than it writes
+        pass
+    try:
+        return {"body_text": message.body.decode()}
     except UnicodeDecodeError:
-        return f"({len(body)} bytes that are no text)"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        return {"body_base64": base64.b64encode(message.body).decode()}
 
 
-def printable(text: str) -> str:
-    """The text without what a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value as JSON has it, whatever strangers put into a header."""
+    if isinstance(value, (bool, float)) or value is None:
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    if depth >= _DEEPEST and isinstance(value, (Mapping, list, tuple)):
+        return "..."
+    if isinstance(value, Mapping):
+        return {_plain_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1) for item in value]
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else _plain_text(str(value))
+
+
+def _plain_text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _unwrapped(message: Message) -> Message:
+    """A structured CloudEvent taken apart; anything else as it is."""
+    from eventbus._cloudevents import STRUCTURED, unwrap
+    from eventbus._errors import DecodingError
+
+    if not message.content_type.startswith(STRUCTURED):
+        return message
+    try:
+        return unwrap(message)
+    except DecodingError:
+        return message
+
+
+def _time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S.%f")[:-3] if seconds else ""
+    except (OverflowError, ValueError, OSError):  # strangers write it
+        return ""
+
+
+def _short(text: str, most: int = _SHOWN_NAME) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _body_text(message: Message) -> str:
+    if message.content_encoding not in (None, "", "identity", "utf-8"):
+        return f"({len(message.body)} bytes, {message.content_encoding})"
+    try:
+        return _short(message.body.decode(), _SHOWN_BODY)
+    except UnicodeDecodeError:
+        return f"({len(message.body)} bytes that are no text)"

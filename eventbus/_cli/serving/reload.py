@@ -6,24 +6,29 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import click
+from eventbus._errors import ConfigurationError
 
 
 class Watcher:
-    """Calls ``changed`` when Python files below a folder change."""
+    """Calls ``changed`` when Python files below a folder change.
 
-    def __init__(self, folder: Path, changed: Callable[[], None]) -> None:
+    :raises ConfigurationError: watchfiles is not installed.
+    """
+
+    def __init__(self, folder: Path, changed: Callable[[list[str]], None]) -> None:
         try:
             from watchfiles import PythonFilter, watch
         except ImportError:
-            raise click.UsageError(
+            raise ConfigurationError(
                 '--reload needs watchfiles; install it with: pip install "eventbus[reload]"'
             ) from None
         self._stop = threading.Event()
 
         def run() -> None:
-            for _ in watch(folder, watch_filter=PythonFilter(), stop_event=self._stop, debounce=200, rust_timeout=200):
-                changed()
+            for changes in watch(
+                folder, watch_filter=PythonFilter(), stop_event=self._stop, debounce=200, rust_timeout=200
+            ):
+                changed(sorted({path for _, path in changes}))
 
         self._thread = threading.Thread(target=run, name="eventbus-reload", daemon=True)
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from eventbus import BusClosed, ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
@@ -24,13 +25,13 @@ class RabbitMQAsyncLink:
     """See :class:`eventbus.transport.AsyncLink`."""
 
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
-        self._settings = settings
         self._on_status = on_status
-        self._queue_exchange = options.queue_exchange
         self._contexts = Contexts(options.tls)
         self._reactor = AsyncioReactor(options, settings.service, self._contexts)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed, ack_linger=ACK_LINGER)
-        self._encoder = HeaderEncoder()
+        self._prepare = partial(
+            prepare, HeaderEncoder(), max_body=settings.max_body, queue_exchange=options.queue_exchange
+        )
         self._change = asyncio.Event()
         self._closed = False
 
@@ -53,14 +54,7 @@ class RabbitMQAsyncLink:
             done(BusClosed("the link is closed, so nothing was sent"))
             return
         try:
-            outgoing = prepare(
-                self._encoder,
-                message,
-                max_body=self._settings.max_body,
-                deadline=deadline,
-                done=done,
-                queue_exchange=self._queue_exchange,
-            )
+            outgoing = self._prepare(message, deadline=deadline, done=done)
         except PublishError as error:
             done(error)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -61,7 +62,10 @@ class Engine:
         self._declarer = Declarer(
             queue_type=options.queue_type, declare=options.declare, queue_exchange=options.queue_exchange
         )
-        self._encoder = HeaderEncoder()
+        # What has come within the limit must also go back.
+        self._prepare = partial(
+            prepare, HeaderEncoder(), max_body=settings.max_body + 1, queue_exchange=options.queue_exchange
+        )
         hosts = list(options.hosts)
         random.shuffle(hosts)
         policy = Policy(backoff=options.backoff, attempt_timeout=options.connect_timeout)
@@ -183,14 +187,7 @@ class Engine:
             self._tell_idle()
 
         try:
-            outgoing = prepare(
-                self._encoder,
-                copy,
-                max_body=self._settings.max_body + 1,
-                deadline=FOREVER,
-                done=finished,
-                queue_exchange=self._declarer.queue_exchange.name,
-            )
+            outgoing = self._prepare(copy, deadline=FOREVER, done=finished)
         except PublishError as error:
             finished(error)
             return

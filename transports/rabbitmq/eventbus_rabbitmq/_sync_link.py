@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from eventbus import BusClosed, ConnectionFailed, PublishError
@@ -47,13 +48,13 @@ class RabbitMQSyncLink:
     """See :class:`eventbus.transport.SyncLink`."""
 
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
-        self._settings = settings
         self._on_status = on_status
-        self._queue_exchange = options.queue_exchange
         self._contexts = Contexts(options.tls)
         self._reactor = PikaReactor(options, settings.service, self._contexts)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed)
-        self._encoder = HeaderEncoder()
+        self._prepare = partial(
+            prepare, HeaderEncoder(), max_body=settings.max_body, queue_exchange=options.queue_exchange
+        )
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False
         # While the thread looks by itself every few milliseconds, acks need not wake it.
@@ -158,14 +159,7 @@ class RabbitMQSyncLink:
             done(BusClosed("the link is closed, so nothing was sent"))
             return
         try:
-            outgoing = prepare(
-                self._encoder,
-                message,
-                max_body=self._settings.max_body,
-                deadline=deadline,
-                done=done,
-                queue_exchange=self._queue_exchange,
-            )
+            outgoing = self._prepare(message, deadline=deadline, done=done)
         except PublishError as error:
             done(error)
             return
