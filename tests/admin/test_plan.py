@@ -210,7 +210,7 @@ def test_pictures_and_permissions_need_no_broker() -> None:
 
 def test_an_export_is_imported_by_the_broker(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "definitions.json"
-    ran = eventbus("export", *APPS, "--vhost", site.vhost, "-o", str(file))
+    ran = eventbus("export", "--definitions", *APPS, "--vhost", site.vhost, "-o", str(file))
     assert ran.returncode == 0, ran.stderr
     site.broker.ctl("import_definitions", str(file))
     names = {queue.name for queue in site.management.layout(site.vhost).queues}

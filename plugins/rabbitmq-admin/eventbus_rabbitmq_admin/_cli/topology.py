@@ -73,30 +73,31 @@ def apply(
 
 
 @click.command(
-    epilog="\b\nExamples:\n  eventbus topology export shop.billing:bus --vhost customers > definitions.json\n"
+    epilog="\b\nExamples:\n  eventbus topology export --definitions shop.billing:bus --vhost customers > definitions.json\n"
     "  eventbus topology export shop.billing:bus --no-users | rabbitmqctl import_definitions"
 )
 @apps_argument()
+@click.option("--definitions", is_flag=True, help="As RabbitMQ's definitions: the default, and so far the only form.")
 @click.option("--vhost", default="/", show_default=True, help="The virtual host that holds all of it.")
 @click.option("--users/--no-users", default=True, help="With a user for each service, and its permissions.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="File to write; default: standard output.")
-def export(apps: tuple[str, ...], vhost: str, users: bool, output: str | None) -> None:
+def export(apps: tuple[str, ...], definitions: bool, vhost: str, users: bool, output: str | None) -> None:
     """Write a definitions file that RabbitMQ 3.10 to 4.x imports.
 
     Its users have no password: they log in by certificate, or get one with rabbitmqctl change_password.
     """
     import orjson
 
-    from eventbus_rabbitmq_admin._definitions import User, definitions
+    from eventbus_rabbitmq_admin import _definitions
     from eventbus_rabbitmq_admin._layout import declarer_of, layout_of, topology_of
     from eventbus_rabbitmq_admin._permissions import permissions_of
 
     topology, options = topology_of(load_buses(apps))
     services = topology.services if users else ()
-    document = definitions(
+    document = _definitions.definitions(
         vhost=vhost,
         layout=layout_of(topology, declarer_of(options)),
-        users=[User(name=access.service) for access in services],
+        users=[_definitions.User(name=access.service) for access in services],
         permissions=[permissions_of(access, topology, options) for access in services],
     )
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
