@@ -73,7 +73,8 @@ def apply(
 
 
 @click.command(
-    epilog="\b\nExamples:\n  eventbus topology export --definitions shop.billing:bus --vhost customers > definitions.json\n"
+    epilog="\b\nExamples:\n"
+    "  eventbus topology export --definitions shop.billing:bus --vhost customers > definitions.json\n"
     "  eventbus topology export shop.billing:bus --no-users | rabbitmqctl import_definitions"
 )
 @apps_argument()
