@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 0.25
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -34,7 +35,10 @@ def run_until_signalled(wake: threading.Event, drain: Callable[[], T], now: Call
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
-        wake.wait()
+        # Not for ever: the system may give a signal to another thread, and then nothing wakes this one, the main thread,
+        # which alone runs signal handlers.
+        while not wake.wait(LOOK_SECONDS):
+            pass
         try:
             return drain(), signalled
         except Hurry:

@@ -125,14 +125,11 @@ class EventBus(BusCore):
         wake = threading.Event()
         self._on_failed = wake.set
         self.start(wait=False)
-        report, signalled = run_until_signalled(wake, self.stop, self._stop_now)
+        runtime = self._running()  # kept: a stop that is broken off has forgotten it
+        report, signalled = run_until_signalled(wake, self.stop, lambda: runtime.stop(0.0))
         if not signalled and self._status.error is not None:
             raise self._status.error
         return report
-
-    def _stop_now(self) -> StopReport:
-        runtime = self._stopping or self._runtime
-        return runtime.stop(0.0) if runtime is not None else StopReport()
 
     def __enter__(self) -> Self:
         self.start()

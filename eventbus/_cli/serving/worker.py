@@ -72,14 +72,11 @@ class _Looker:
 
 
 def _serve_sync(bus: EventBus, looker: _Looker) -> StopReport:
-    ended, main = threading.Event(), threading.get_ident()
-    # A signal that comes while the main thread is on its way into its wait may not be seen before the next one.
-    before = signal.signal(signal.SIGURG, lambda *_: None)
+    ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(LOOK_SECONDS):
             looker.look()
-            signal.pthread_kill(main, signal.SIGURG)
 
     thread = threading.Thread(target=watch, name="eventbus-health", daemon=True)
     thread.start()
@@ -88,7 +85,6 @@ def _serve_sync(bus: EventBus, looker: _Looker) -> StopReport:
     finally:
         ended.set()
         thread.join()
-        signal.signal(signal.SIGURG, before)
 
 
 async def _serve_async(bus: Any, looker: _Looker) -> StopReport:

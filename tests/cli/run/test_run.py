@@ -57,9 +57,7 @@ def test_a_second_signal_does_not_wait_for_the_grace_period(folder: Folder, prog
     run.signal(signal.SIGTERM)
     run.says("app:bus: draining")
     run.signal(signal.SIGTERM)
-    code = run.ends()  # long before the grace period
-    if program is programs.ASYNC:  # EventBus.run() reports nothing abandoned after a second signal
-        assert code == 1
+    assert run.ends() == 1  # long before the grace period
 
 
 def test_a_signal_while_the_program_is_imported_ends_it_with_0(folder: Folder) -> None:
