@@ -35,7 +35,7 @@ def run_until_signalled(wake: threading.Event, drain: Callable[[], T], now: Call
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
-        # Not for ever: the system may give a signal to another thread, and then nothing wakes this one, the main thread,
+        # Not for ever: the system may give a signal to another thread, and then nothing wakes this one, the main one,
         # which alone runs signal handlers.
         while not wake.wait(LOOK_SECONDS):
             pass

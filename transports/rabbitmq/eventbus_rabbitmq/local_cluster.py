@@ -53,16 +53,12 @@ class LocalCluster:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"eventbus-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
         self._epmd_port, cookie = _kept(folder)
-        members = {
-            f"cluster_formation.classic_config.nodes.{number}": f"{name}-{number}@localhost"
-            for number in range(1, size + 1)
-        }
         self.nodes = tuple(
             LocalBroker(
                 engine="native",
                 name=f"{name}-{number}",
                 config={
-                    **({"cluster_formation.peer_discovery_backend": "classic_config", **members} if size > 1 else {}),
+                    **_joining(name, number),
                     **(config or {}),
                     **((each or {}).get(number, {})),
                 },
@@ -150,6 +146,20 @@ class LocalCluster:
 
     def __repr__(self) -> str:
         return f"LocalCluster({len(self.nodes)} nodes)"
+
+
+def _joining(name: str, number: int) -> dict[str, str]:
+    """How a node finds the cluster: the first one makes it, the others join that one.
+
+    Were all told of all, RabbitMQ 4 would make the first one wait for the others.
+    """
+    if number == 1:
+        return {}
+    return {
+        "cluster_formation.peer_discovery_backend": "classic_config",
+        "cluster_formation.classic_config.nodes.1": f"{name}-1@localhost",
+        "cluster_formation.classic_config.nodes.2": f"{name}-{number}@localhost",
+    }
 
 
 def _kept(folder: Path) -> tuple[int, str]:
