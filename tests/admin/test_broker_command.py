@@ -17,7 +17,7 @@ from eventbus_rabbitmq.local_cluster import LocalCluster
 from eventbus_rabbitmq_admin._broker.compose import compose_text
 from eventbus_rabbitmq_admin._broker.state import Wish
 
-from eventbus import EventBus, LoginRefused
+from eventbus import ConnectionFailed, EventBus, LoginRefused
 from eventbus.testing import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +158,19 @@ def test_another_kind_of_broker_in_the_same_folder_is_refused(command: Command) 
     assert (ran.returncode, "--state" in ran.stderr) == (78, True)
 
 
+def test_it_listens_where_it_is_told_and_is_verified_by_its_name(command: Command) -> None:
+    address = "127.0.0.2"  # loopback too, and not the default
+    made = json.loads(command.ok("up", "--tls", "--listen", address, "--host", address, "--json"))
+    url = made["services"][0]["url"]
+    assert f"//{address}:" in url
+    with EventBus(url, service="app") as bus:
+        assert bus.health().connected
+    elsewhere = EventBus(url.replace(address, "127.0.0.1", 1), service="app")
+    with pytest.raises(ConnectionFailed):
+        elsewhere.start(timeout=2)
+    elsewhere.stop(0.5)
+
+
 def test_three_nodes_over_tls_are_one_cluster(command: Command) -> None:
     made = json.loads(command.ok("up", "--tls", "--cluster", "3", "--vhost", "shop", *APPS, "--json"))
     url = made["services"][0]["url"]
@@ -178,6 +191,7 @@ def test_the_compose_file_opens_its_ports_on_loopback_only() -> None:
         tls=True,
         size=2,
         listen="127.0.0.1",
+        host="localhost",
         services=("a",),
         management_ports=(15671, 15681),
     )

@@ -22,6 +22,7 @@ from eventbus_rabbitmq_admin._permissions import permissions_of
 from eventbus_rabbitmq_admin._plan import plan_for
 
 from eventbus import Secret
+from eventbus.testing import eventually
 from tests.admin import services
 from tests.admin.conftest import Site
 
@@ -106,13 +107,13 @@ def test_no_name_no_port_and_no_amqp(site: Site) -> None:
 def test_a_blocked_broker_is_found(site: Site) -> None:
     site.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
-        code, found = doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url)
+
+        def node() -> dict[str, Any]:
+            return one(doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url)[1], "node")
+
         # The management API learns of an alarm with its next look, some seconds later.
-        for _ in range(20):
-            if code:
-                break
-            code, found = doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url)
-        assert "memory alarm" in one(found, "node")["found"]
+        eventually(lambda: "memory alarm" in node()["found"], timeout=60)
+        assert node()["outcome"] == "fail"
     finally:
         site.broker.ctl("set_vm_memory_high_watermark", "0.4")
 

@@ -5,6 +5,7 @@ Source: the broker's own page /api/index.html, and https://www.rabbitmq.com/docs
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -13,9 +14,12 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 import urllib3
+from eventbus_rabbitmq._url import is_loopback
 
 from eventbus import AccessRefused, ConfigurationError, ConnectionFailed, EventBusError, LoginRefused, Secret, TLSConfig
 from eventbus_rabbitmq_admin._layout import BindingLayout, ExchangeLayout, Layout, PolicyLayout, QueueLayout
+
+log = logging.getLogger("eventbus.admin")
 
 
 class ManagementError(EventBusError):
@@ -37,6 +41,8 @@ class Management:
             raise ConfigurationError("a management URL is http://host:15672 or https://host:15671")
         if parts.username or parts.password:
             raise ConfigurationError("user and password of the management API are not given in its URL")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            log.warning("http:// to %s sends the administrator's password in clear text; use https://", parts.hostname)
         self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/api"
         self.where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         self._user = user

@@ -179,11 +179,12 @@ def _query(query: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def _warn_of_plaintext(hosts: tuple[tuple[str, int], ...]) -> None:
     for host, _ in hosts:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             log.warning("amqp:// to %s sends password and messages in clear text; use amqps://", host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is said to this host stays on this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -8,7 +8,7 @@
         broker.start()          # same port, same data
 
 It runs the installed server (as any user, beside a system-wide broker, which it leaves alone) or, where none
-is installed, a Docker container. It listens on the loopback interface only. Not for production.
+is installed, a Docker container. It listens on the loopback interface, unless told otherwise. Not for production.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ _NOTHING_TO_START = (
 class LocalBroker:
     """One private broker. Creating the object does nothing yet; :meth:`start` or ``with`` starts it.
 
-    ``engine``: ``native`` is the installed server, ``docker`` a container, ``auto`` the first that can be
-    had. ``config``: lines of rabbitmq.conf, which override ours. ``plugins``: the only plugins that the node
-    can use. ``directory``: where its data lives and stays (a container keeps its data to itself, until
-    :meth:`close`); if not given, a temporary folder that :meth:`close` removes. ``tls``: adds a TLS listener;
-    ``plain=False`` leaves that the only one. ``detached``: the node goes on after this program, until somebody calls
-    :meth:`stop` on a LocalBroker of the same ``directory``; installed server only. ``epmd_port`` and ``cookie`` are
-    those of the cluster that the node belongs to. One thread at a time may call the methods.
+    ``engine``: ``native`` is the installed server, ``docker`` a container, ``auto`` the first that can be had.
+    ``config``: lines of rabbitmq.conf, which override ours. ``plugins``: the only plugins that the node can use.
+    ``directory``: where its data lives and stays (a container keeps its data to itself, until :meth:`close`); if not
+    given, a temporary folder that :meth:`close` removes. ``tls``: adds a TLS listener; ``plain=False`` leaves that the
+    only one. ``listen``: IPv4 address for clients, where other machines shall reach an installed server. ``detached``:
+    the node goes on after this program, until somebody calls :meth:`stop` on a LocalBroker of the same ``directory``;
+    installed server only. ``epmd_port`` and ``cookie`` are those of the cluster that the node belongs to. One thread at
+    a time may call the methods.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LocalBroker:
         directory: Path | None = None,
         tls: LocalTLS | None = None,
         plain: bool = True,
+        listen: str = LOOPBACK,
         detached: bool = False,
         epmd_port: int | None = None,
         cookie: str | None = None,
@@ -82,6 +84,7 @@ class LocalBroker:
         self._directory = directory
         self._tls = tls
         self._plain = plain
+        self._listen = listen
         self._detached = detached
         self._epmd_port = epmd_port
         self._cookie = cookie
@@ -256,6 +259,7 @@ class LocalBroker:
             tls=self._tls,
             config=self._config,
             plugins=self._plugins,
+            listen=self._listen,
             detached=self._detached,
             cookie=self._cookie,
             shared_epmd=self._epmd_port is not None,

@@ -44,6 +44,7 @@ class LocalCluster:
         directory: Path | None = None,
         tls: LocalTLS | None = None,
         plain: bool = True,
+        listen: str = LOOPBACK,
         detached: bool = False,
     ) -> None:
         if size < 1:
@@ -66,6 +67,7 @@ class LocalCluster:
                 directory=folder / str(number),
                 tls=tls,
                 plain=plain,
+                listen=listen,
                 detached=detached,
                 epmd_port=self._epmd_port,
                 cookie=cookie,

@@ -96,9 +96,7 @@ def _certificates(folder: StateFolder, wish: Wish) -> None:
     (tls / "ca.pem").write_bytes((folder.ca / "ca.pem").read_bytes())
     if not (tls / "server.pem").exists():
         names = [*NAMES, *(f"rabbit{n}" for n in range(1, wish.size + 1))]
-        if wish.listen not in (*NAMES, "0.0.0.0"):  # noqa: S104 (compared, not bound)
-            names.append(wish.listen)
-        authority.issue_server(names).save(tls, "server")
+        authority.issue_server(dict.fromkeys([*names, wish.host])).save(tls, "server")
     for service in (ADMIN, *wish.services):
         if not (folder.services / f"{service}.pem").exists():
             authority.issue_client(service).save(folder.services, service)
@@ -156,7 +154,7 @@ def admin_lines(folder: StateFolder, wish: Wish, url: str, password: Secret) -> 
     write_private(file, password.reveal() + "\n")
     return {
         "EVENTBUS_URL": url,
-        "EVENTBUS_MANAGEMENT": f"{'https' if wish.tls else 'http'}://localhost:{wish.management_ports[0]}",
+        "EVENTBUS_MANAGEMENT": f"{'https' if wish.tls else 'http'}://{wish.host}:{wish.management_ports[0]}",
         "EVENTBUS_MANAGEMENT_USER": ADMIN,
         "EVENTBUS_MANAGEMENT_PASSWORD_FILE": str(file),
     }

@@ -77,7 +77,7 @@ class Nodes:
                 cafile=files / "ca.pem", certfile=files / "server.pem", keyfile=files / "server.key", verify_peer=True
             )
         self._tls = wish.tls
-        self._listen = wish.listen
+        self._host = wish.host
         self._cluster = LocalCluster(
             wish.size,
             each={number: self._lines(wish, number) for number in range(1, wish.size + 1)},
@@ -85,6 +85,7 @@ class Nodes:
             directory=folder.nodes,
             tls=tls,
             plain=not wish.tls,
+            listen=wish.listen,
             detached=True,
         )
         self._cluster.attach()
@@ -113,8 +114,7 @@ class Nodes:
 
     def hosts(self) -> str:
         """For a URL."""
-        name = "localhost" if self._listen in ("127.0.0.1", "0.0.0.0") else self._listen  # noqa: S104 (compared)
-        return ",".join(f"{name}:{_port(node, tls=self._tls)}" for node in self._cluster.nodes)
+        return ",".join(f"{self._host}:{_port(node, tls=self._tls)}" for node in self._cluster.nodes)
 
     def logs(self, number: int) -> str:
         """The log of a node."""
@@ -155,7 +155,7 @@ class Containers:
     def hosts(self) -> str:
         """For a URL."""
         first = 5671 if self._wish.tls else 5672
-        return ",".join(f"localhost:{first + 10 * number}" for number in range(self._wish.size))
+        return ",".join(f"{self._wish.host}:{first + 10 * number}" for number in range(self._wish.size))
 
     def logs(self, number: int) -> str:
         """The log of a node."""

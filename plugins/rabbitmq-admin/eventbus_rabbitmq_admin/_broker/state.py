@@ -34,6 +34,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool
     size: int
     listen: str
+    host: str
     services: tuple[str, ...]
     management_ports: tuple[int, ...]
 

@@ -46,9 +46,8 @@ def _state_option() -> Callable[[F], F]:
 @click.option("--cluster", "size", type=click.IntRange(1, 7), default=1, metavar="N", help="Nodes; default: 1.")
 @click.option("--vhost", default="eventbus", show_default=True, help="Virtual host.")
 @click.option("--engine", type=click.Choice(["auto", "native", "docker"]), default="auto", show_default=True)
-@click.option(
-    "--listen", default="127.0.0.1", show_default=True, help="Address; other machines reach only another one."
-)
+@click.option("--listen", default="127.0.0.1", show_default=True, help="IPv4 address; 0.0.0.0 for other machines too.")
+@click.option("--host", default="localhost", show_default=True, help="Name by which clients reach it, and verify it.")
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until it must be ready.")
 @json_option()
 def up(
@@ -59,6 +58,7 @@ def up(
     vhost: str,
     engine: str,
     listen: str,
+    host: str,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -84,6 +84,7 @@ def up(
             tls=tls,
             size=size,
             listen=listen,
+            host=host,
             services=files.services_of(topology) if topology else ("app",),
             management_ports=_free_ports(size),
         )
@@ -140,7 +141,7 @@ def _free_ports(size: int) -> tuple[int, ...]:
 
 def _tell(folder: StateFolder, wish: Wish, services: list[dict[str, str]], as_json: bool) -> None:
     scheme = "https" if wish.tls else "http"
-    management = [f"{scheme}://localhost:{port}" for port in wish.management_ports]
+    management = [f"{scheme}://{wish.host}:{port}" for port in wish.management_ports]
     if as_json:
         print_json(
             {

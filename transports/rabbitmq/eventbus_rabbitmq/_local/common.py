@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 LOOPBACK = "127.0.0.1"
+ANYWHERE = "0.0.0.0"  # noqa: S104 (compared with what the caller has asked for)
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _taken_ports: set[int] = set()
@@ -69,6 +70,7 @@ class Settings:
     tls: LocalTLS | None
     config: Mapping[str, str]
     plugins: Sequence[str]
+    listen: str = LOOPBACK
     detached: bool = False
     cookie: str | None = None
     shared_epmd: bool = False
@@ -144,19 +146,19 @@ def free_port() -> int:
     raise LocalBrokerError(f"no free port on {LOOPBACK} between 12000 and 32000")
 
 
-def port_open(port: int) -> bool:
-    """Whether something listens on this loopback port."""
+def port_open(port: int, host: str = LOOPBACK) -> bool:
+    """Whether something listens on this port."""
     try:
-        socket.create_connection((LOOPBACK, port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True
 
 
-def speaks_amqp(port: int) -> bool:
+def speaks_amqp(port: int, host: str = LOOPBACK) -> bool:
     """Whether a broker answers AMQP's protocol header with a method frame (Connection.Start)."""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=2) as client:
+        with socket.create_connection((host, port), timeout=2) as client:
             client.sendall(_AMQP_HEADER)
             return client.recv(1) == b"\x01"
     except OSError:

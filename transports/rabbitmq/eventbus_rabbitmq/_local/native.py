@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import common, processes
-from .common import LOOPBACK, LocalBrokerError, Settings
+from .common import ANYWHERE, LOOPBACK, LocalBrokerError, Settings
 from .server import Installation
 
 _BOOTED = re.compile(r"completed with \d+ plugins|Server startup complete")
@@ -150,7 +150,7 @@ class NativeEngine:
             cookie.write_text(self._settings.cookie or secrets.token_hex(20))
             cookie.chmod(0o400)  # Erlang refuses a cookie that others may read
         defaults = {
-            **_plain_listener(self._ports.amqp),
+            **_plain_listener(self._settings.listen, self._ports.amqp),
             "log.console": "true",
             "log.console.level": "info",
             "log.file": "false",
@@ -158,7 +158,7 @@ class NativeEngine:
         if self._settings.tls is not None:
             folder = self._directory / "tls"
             common.copy_tls(self._settings.tls, folder, mode=0o600)
-            listener = f"{LOOPBACK}:{self._ports.tls}"
+            listener = f"{self._settings.listen}:{self._ports.tls}"
             defaults |= common.tls_config(self._settings.tls, folder=str(folder), listener=listener)
         (self._directory / "rabbitmq.conf").write_text(self._settings.config_text(defaults))
         (self._directory / "enabled_plugins").write_text(self._settings.enabled_plugins_text())
@@ -243,9 +243,10 @@ class NativeEngine:
         raise LocalBrokerError(f"RabbitMQ was not ready within {timeout:g} s:\n{log}")
 
     def _answers(self) -> bool:
+        host = LOOPBACK if self._settings.listen == ANYWHERE else self._settings.listen
         if self._ports.amqp is not None:
-            return common.speaks_amqp(self._ports.amqp)
-        return self._ports.tls is None or common.port_open(self._ports.tls)
+            return common.speaks_amqp(self._ports.amqp, host)
+        return self._ports.tls is None or common.port_open(self._ports.tls, host)
 
     def _arm_guard(self) -> None:
         self._remember()
@@ -281,5 +282,5 @@ class NativeEngine:
             self._scripts = scripts
 
 
-def _plain_listener(port: int | None) -> dict[str, str]:
-    return {"listeners.tcp": "none"} if port is None else {"listeners.tcp.1": f"{LOOPBACK}:{port}"}
+def _plain_listener(address: str, port: int | None) -> dict[str, str]:
+    return {"listeners.tcp": "none"} if port is None else {"listeners.tcp.1": f"{address}:{port}"}
