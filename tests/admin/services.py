@@ -43,3 +43,11 @@ def pricing(where: str | None = None) -> EventBus:
     bus = EventBus(where or url(), service="pricing")
     bus.respond(Quote)(lambda request: 42)
     return bus
+
+
+def climber() -> EventBus:
+    return EventBus(url(), service="../climber")
+
+
+def admin() -> EventBus:
+    return EventBus(url(), service="admin")

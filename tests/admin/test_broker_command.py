@@ -137,6 +137,8 @@ def test_secrets_are_for_their_owner_only(command: Command) -> None:
     [
         (("status",), 78, "eventbus broker up"),
         (("up", "--app", "tests.admin.services:nothing"), 78, "has no 'nothing'"),
+        (("up", "--app", "tests.admin.services:climber"), 78, "cannot be a user"),
+        (("up", "--app", "tests.admin.services:admin"), 78, "cannot be a user"),
         (("up", "--cluster", "0"), 64, "range"),
         (("up", "--engine", "docker"), 1, "no RabbitMQ to start"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import orjson
 from eventbus_certs import CertificateAuthority
 from eventbus_rabbitmq import RabbitMQOptions
 
-from eventbus import Access, Secret, Topology
+from eventbus import Access, ConfigurationError, Secret, Topology
 from eventbus_rabbitmq_admin._broker.compose import compose_text
 from eventbus_rabbitmq_admin._broker.state import ADMIN, StateFolder, Wish, write_private
 from eventbus_rabbitmq_admin._conf import (
@@ -28,6 +29,7 @@ from eventbus_rabbitmq_admin._permissions import permissions_of
 
 QUEUE_EXCHANGE = "eventbus.queues"
 PRODUCTION = "/etc/rabbitmq/eventbus"
+_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 # A service whose topology is there already needs no leave to make it, and none to write to every queue.
@@ -109,9 +111,7 @@ def _definitions(folder: StateFolder, wish: Wish, topology: Topology | None, pas
     users += [User(name=name, password=None if wish.tls else passwords[name]) for name in wish.services]
     document = definitions(
         vhost=wish.vhost,
-        layout=layout_of(whole, declarer_of(STRICT))
-        if topology is not None
-        else layout_of(whole, declarer_of(RabbitMQOptions())),
+        layout=layout_of(whole, declarer_of(STRICT if topology is not None else RabbitMQOptions())),
         users=users,
         permissions=[permissions_of(access, whole, STRICT) for access in whole.services if access.service not in free],
         administrators=(ADMIN, *free),
@@ -166,7 +166,16 @@ def redacted(url: str, password: Secret | None) -> str:
 
 
 def services_of(topology: Topology) -> tuple[str, ...]:
-    """The names of the services, which are their users at the broker."""
+    """The names of the services, which are their users at the broker, and names of files.
+
+    :raises ConfigurationError: one cannot be both, or is the administrator's.
+    """
+    for access in topology.services:
+        if not _SERVICE.fullmatch(access.service) or access.service == ADMIN:
+            raise ConfigurationError(
+                f"service {access.service!r} cannot be a user here: a name is up to 64 letters, digits, '.', '_' and '-', "
+                f"and not {ADMIN!r}"
+            )
     return tuple(access.service for access in topology.services)
 
 
