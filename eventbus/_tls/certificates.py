@@ -58,9 +58,8 @@ def check_authorities(pem: bytes, name: str, now: float) -> None:
     found = read(pem, name)
     if all(certificate.not_valid_after_utc.timestamp() < now for certificate in found):
         raise CertificateError(
-            f"the CA in {name} ({_who(found[0])}) expired on {found[0].not_valid_after_utc:%Y-%m-%d}: nothing "
-            f"signed by it "
-            "can be verified; get its successor"
+            f"the CA in {name} ({_who(found[0])}) expired on {found[0].not_valid_after_utc:%Y-%m-%d}: "
+            "nothing signed by it can be verified; get its successor"
         )
 
 
@@ -109,9 +108,8 @@ def _check_dates(certificate: x509.Certificate, name: str, now: float) -> None:
         )
     if begins.timestamp() > now:
         raise CertificateError(
-            f"the certificate {_who(certificate)} in {name} is valid from {begins:%Y-%m-%d %H:%M} UTC, which is not "
-            f"yet: "
-            "is this machine's clock right?"
+            f"the certificate {_who(certificate)} in {name} is valid from {begins:%Y-%m-%d %H:%M} UTC, "
+            "which is not yet: is this machine's clock right?"
         )
 
 

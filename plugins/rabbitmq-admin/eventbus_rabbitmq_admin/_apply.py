@@ -45,9 +45,8 @@ def _no_messages_lost(plan: Plan, management: Management) -> None:
     for step in plan.steps:
         if step.kind == "queue" and step.action == "recreate" and management.holds_messages(plan.vhost, step.name):
             raise Refused(
-                f"queue {step.name} holds messages, which a recreation would delete: let its consumers finish them, "
-                f"move "
-                "them, or allow it with --allow-data-loss"
+                f"queue {step.name} holds messages, which a recreation would delete: let its consumers finish "
+                "them, move them, or allow it with --allow-data-loss"
             )
 
 

@@ -21,6 +21,8 @@ from eventbus_rabbitmq_admin._layout import BindingLayout, ExchangeLayout, Layou
 
 log = logging.getLogger("eventbus.admin")
 
+MAX_ANSWER = 256 << 20
+
 
 class ManagementError(EventBusError):
     """The management API answered that it cannot do something."""
@@ -89,23 +91,31 @@ class Management:
 
     def _call(self, method: str, path: tuple[str, ...], body: Any, query: Mapping[str, str]) -> Any:
         url = "/".join((self._base, *(quote(part, safe="") for part in path)))
-        answer = self._request(method, url, body, query)
-        if answer.status >= 400:
-            raise self._refusal(answer.status, method, path, answer.data)
-        return _json(answer.data) if answer.data else None
+        _, data = self._request(method, path, url, body, query)
+        return _json(data) if data else None
 
-    def _request(self, method: str, url: str, body: Any, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self, method: str, path: tuple[str, ...], url: str, body: Any, query: Mapping[str, str]
+    ) -> tuple[urllib3.BaseHTTPResponse, bytes]:
         try:
-            return self._pool.request(
+            answer = self._pool.request(
                 method,
                 url,
                 fields=dict(query) or None,
                 body=None if body is None else orjson.dumps(body),
                 headers={**self._headers, "content-type": "application/json"},
                 redirect=False,
+                preload_content=False,
             )
+            data = answer.read(MAX_ANSWER + 1)
+            answer.release_conn()
         except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
             raise ConnectionFailed(f"the management API at {self.where} cannot be reached: {_reason(error)}") from error
+        if len(data) > MAX_ANSWER:
+            raise ManagementError(f"the management API at {self.where} answers {'/'.join(path)} with too much")
+        if answer.status >= 300:
+            raise self._refusal(answer.status, method, path, data)
+        return answer, data
 
     def _refusal(self, status: int, method: str, path: tuple[str, ...], data: bytes) -> EventBusError:
         said = _json(data)
@@ -113,9 +123,8 @@ class Management:
         what = f"{method} {'/'.join(path)}"
         if status == 401:
             return LoginRefused(
-                f"the management API at {self.where} refused the login of {self._user!r}: it needs password and a "
-                f"tag such "
-                "as management or administrator"
+                f"the management API at {self.where} refused the login of {self._user!r}: it needs the right password, "
+                "and a tag such as management or administrator"
             )
         if status == 403:
             return AccessRefused(f"user {self._user!r} may not {what} at the management API: {reason}")
@@ -125,9 +134,7 @@ class Management:
 
     def clock(self) -> float:
         """The broker's time in Unix seconds, as its answers are dated: whole seconds."""
-        answer = self._request("GET", f"{self._base}/whoami", None, {})
-        if answer.status >= 400:
-            raise self._refusal(answer.status, "GET", ("whoami",), answer.data)
+        answer, _ = self._request("GET", ("whoami",), f"{self._base}/whoami", None, {})
         return parsedate_to_datetime(answer.headers["date"]).timestamp()
 
     # -- topology -----------------------------------------------------------------------------------------

@@ -105,9 +105,9 @@ def _one_of(*allowed: str) -> Callable[[str, str], str]:
 def _verify(name: str, text: str) -> str:
     if text != "verify_peer":
         raise ConfigurationError(
-            "TLS without verification would give the password to whoever answers, so no URL switches it off "
-            "(verify_none "
-            "is not taken; only TLSConfig in code can); for a broker with a CA of its own, name that CA: cacertfile=..."
+            "TLS without verification would give the password to whoever answers, so no URL switches it off: "
+            "verify_none is not taken (only TLSConfig in code can); for a broker with a CA of its own, name that CA with "
+            "cacertfile=..."
         )
     return text
 

@@ -173,8 +173,8 @@ def services_of(topology: Topology) -> tuple[str, ...]:
     for access in topology.services:
         if not _SERVICE.fullmatch(access.service) or access.service == ADMIN:
             raise ConfigurationError(
-                f"service {access.service!r} cannot be a user here: a name is up to 64 letters, digits, '.', '_' and '-', "
-                f"and not {ADMIN!r}"
+                f"service {access.service!r} cannot be a user here: a name is up to 64 letters, digits, '.', '_' and "
+                f"'-', and not {ADMIN!r}"
             )
     return tuple(access.service for access in topology.services)
 

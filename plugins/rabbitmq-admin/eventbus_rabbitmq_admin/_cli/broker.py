@@ -126,9 +126,8 @@ def _as_before(folder: StateFolder, *, tls: bool, size: int, vhost: str, topolog
             f"--vhost {wish.vhost}{' --tls' if wish.tls else ''}{f' --cluster {wish.size}' if wish.size > 1 else ''}"
         )
         raise ConfigurationError(
-            f"the broker in {folder.path} was made with {before}: say the same, take another --state, or remove it "
-            f"with "
-            "eventbus broker down --delete"
+            f"the broker in {folder.path} was made with {before}: say the same, take another --state, or remove "
+            "it with: eventbus broker down --delete"
         )
     return wish if topology is None else files.same_but(wish, services=files.services_of(topology))
 
