@@ -106,8 +106,8 @@ def _verify(name: str, text: str) -> str:
     if text != "verify_peer":
         raise ConfigurationError(
             "TLS without verification would give the password to whoever answers, so no URL switches it off: "
-            "verify_none is not taken (only TLSConfig in code can); for a broker with a CA of its own, name that CA with "
-            "cacertfile=..."
+            "verify_none is not taken (only TLSConfig in code can); for a broker with a CA of its own, name that CA "
+            "with cacertfile=..."
         )
     return text
 
