@@ -33,7 +33,8 @@ WIDE_ONE = pika.compat.long(1)
 words = st.sampled_from(["a", "b", "", "é", "愛"])
 topics = st.lists(words, max_size=5).map(".".join)
 patterns = st.lists(words | st.sampled_from(["*", "#", "*", "#", "a*"]), max_size=5).map(".".join)
-numbers: list[Any] = [0, 1, WIDE_ONE, 1.0, -0.0, 2**40, float(2**40), Decimal("1.5"), Decimal(1)]
+# No float that is zero: 3.10 takes 0.0 and -0.0 for 0, 4.0 (on Erlang 27) does not, while 1.0 is 1 for both.
+numbers: list[Any] = [0, 1, WIDE_ONE, 1.0, 0.5, 2**40, float(2**40), Decimal("1.5"), Decimal(1)]
 scalars: list[Any] = [
     True,
     False,
