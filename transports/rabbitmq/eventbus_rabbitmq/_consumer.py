@@ -19,11 +19,9 @@ from eventbus_rabbitmq._errors import MissingEntity, channel_error
 from eventbus_rabbitmq._keeper import Keeper
 from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import read_message, without_brokers_own
-from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer
+from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, close_channel
 from eventbus_rabbitmq._port import (
     CancelConsumer,
-    Channel,
-    CloseChannel,
     ConfirmSelect,
     OpenChannel,
     Reactor,
@@ -147,7 +145,7 @@ class Consumer:
             return
         log.warning("%s: the broker cancelled the consumer of queue %r", self.spec.name, life.queue)
         if self._session is not None:
-            _close_channel(self._session, life.channel)
+            close_channel(self._session, life.channel)
         self._gone(
             ConnectionFailed(f"the broker cancelled the consumer of queue {life.queue!r}"), FailureKind.TRANSIENT
         )
@@ -161,7 +159,7 @@ class Consumer:
     def _abort(self) -> None:
         life = self._end_life()
         if life is not None and self._session is not None:
-            _close_channel(self._session, life.channel)
+            close_channel(self._session, life.channel)
 
     def _lost(self) -> None:
         """Nothing of a lost session is kept outside its Life."""
@@ -265,10 +263,3 @@ def _outcome(outgoing: Outgoing, error: PublishError | None) -> None:
 
 def _nothing(code: int, text: str, method: int) -> None:
     """A close of this channel is the consumer's to handle."""
-
-
-def _close_channel(session: Session, channel: Channel) -> None:
-    def steps() -> Steps[None]:
-        yield CloseChannel(channel)
-
-    session.run(steps(), lambda _, error: None)

@@ -12,11 +12,13 @@ from eventbus_rabbitmq._port import (
     BindExchange,
     BindQueue,
     Channel,
+    CloseChannel,
     Consume,
     DeclareExchange,
     DeclareQueue,
     Operation,
     Qos,
+    Session,
     Steps,
 )
 
@@ -207,3 +209,12 @@ def describe(operation: Operation) -> str:
             return f"queue {queue!r}"
         case _:
             return "a channel"
+
+
+def close_channel(session: Session, channel: Channel) -> None:
+    """Close a channel, whatever becomes of that."""
+
+    def steps() -> Steps[None]:
+        yield CloseChannel(channel)
+
+    session.run(steps(), lambda _, error: None)

@@ -6,14 +6,23 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from eventbus import BusClosed, EventBusError, ExchangeMissing, NotSent, PublishError, PublishUnknown, Unroutable
+from eventbus import (
+    BusClosed,
+    EventBusError,
+    ExchangeMissing,
+    NotSent,
+    PublishError,
+    PublishUnknown,
+    Rejected,
+    Unroutable,
+)
 from eventbus_rabbitmq._control import Control
 from eventbus_rabbitmq._destinations import FOREVER, Destinations
 from eventbus_rabbitmq._errors import MissingEntity
-from eventbus_rabbitmq._operations import Declarer
+from eventbus_rabbitmq._operations import Declarer, close_channel
 from eventbus_rabbitmq._port import Channel, ConfirmSelect, OpenChannel, Reactor, Session, Steps, Timer
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
-from eventbus_rabbitmq._refusals import missing, refusal
+from eventbus_rabbitmq._refusals import missing, refusal, too_large
 from eventbus_rabbitmq._wire.frames import OVERHEAD
 
 __all__ = ["FOREVER", "Publishing"]
@@ -25,6 +34,7 @@ BUFFER_LIMIT = 1 << 20
 BUFFER_SECONDS = 0.001
 SWEEP_SECONDS = 0.05
 REOPEN_SECONDS = 0.2
+RENEW_SECONDS = 1.0
 
 
 class Publishing:
@@ -45,6 +55,9 @@ class Publishing:
         self._sweeper: Timer | None = None
         self._room: Timer | None = None
         self._careful = 0
+        self._channel: Channel | None = None
+        self._doubted = False
+        self._renewed = -FOREVER
         self._elsewhere: list[Outgoing] = []
         self._closed = False
 
@@ -63,6 +76,7 @@ class Publishing:
         self._opening = False
         self.blocked = None
         self._careful = 0
+        self._doubted = False
         self._waiting.extendleft(reversed(self.destinations.disconnected()))
         self._take_back()
 
@@ -105,6 +119,8 @@ class Publishing:
         if not waiting or publisher is None or session is None or self.blocked is not None:
             return
         now = self._reactor.now()
+        if self._doubted and self._renewal(publisher, session, now):
+            return
         room = BUFFER_LIMIT - session.buffered()
         longest = session.frame_max - OVERHEAD
         ready_for = self.destinations.ready_for
@@ -174,14 +190,31 @@ class Publishing:
                 log.warning("the publish channel could not be opened, trying again: %s", error)
                 self._reactor.call_later(1.0, self._open_channel)
                 return
-            number = result[1]
+            self._channel, number = result
             self._publisher = Publisher(number, session.frame_max, self._write, self._outcome, self._channel_closed)
             session.attach(number, self._publisher)
             self._pump_soon()
 
         session.run(steps(), opened)
 
+    def _renewal(self, publisher: Publisher, session: Session, now: float) -> bool:
+        """Whether to wait: a channel that has nacked is replaced, once what it carries has its outcome.
+
+        A channel of RabbitMQ 3 that met a quorum queue without leader goes on to nack what is for that queue after a
+        new leader is there; another channel does not.
+        """
+        if now < self._renewed + RENEW_SECONDS:
+            return False
+        if not publisher.unconfirmed:
+            self._renewed, self._doubted = now, False
+            session.detach(publisher.number)
+            close_channel(session, self._channel)
+            self._publisher = self._channel = None
+            self._open_channel()
+        return True
+
     def _outcome(self, outgoing: Outgoing, error: PublishError | None) -> None:
+        self._doubted = self._doubted or isinstance(error, Rejected)
         if error is None:
             outgoing.done(None)
         elif isinstance(error, Unroutable) and outgoing.wait is not None and outgoing.sends == 1:
@@ -194,6 +227,8 @@ class Publishing:
             outgoing.done(error)
         if self._careful:
             self._careful -= 1
+            self._pump_soon()
+        elif self._doubted:
             self._pump_soon()
 
     def _channel_closed(self, code: int, text: str, method: int) -> None:
@@ -270,10 +305,3 @@ class Publishing:
                 outgoing.done(PublishUnknown("the bus was closed before a confirm came"))
             else:
                 outgoing.done(BusClosed("the bus was closed before it could be sent"))
-
-
-def too_large(size: int, limit: int) -> PublishError:
-    """The error of headers that do not fit one frame."""
-    from eventbus import MessageTooLarge
-
-    return MessageTooLarge(f"headers and attributes have {size} bytes; at most {limit} fit one frame of this broker")

@@ -80,3 +80,8 @@ def _denied(
         error = refused(outgoing, exchange in proven and not topic, why)
         error.__cause__ = AccessRefused(text)
         yield tag, error
+
+
+def too_large(size: int, limit: int) -> PublishError:
+    """The error of headers that do not fit one frame."""
+    return MessageTooLarge(f"headers and attributes have {size} bytes; at most {limit} fit one frame of this broker")

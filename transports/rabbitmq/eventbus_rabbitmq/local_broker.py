@@ -206,6 +206,11 @@ class LocalBroker:
         return port
 
     @property
+    def name(self) -> str:
+        """The first half of the node's name, ``<name>@localhost``."""
+        return self._chosen().name
+
+    @property
     def directory(self) -> Path:
         """The folder of its data, configuration and log."""
         return self._chosen().directory
