@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from eventbus._bus._async_batches import TaskBatch
 from eventbus._bus._async_receipts import AsyncReceipt
-from eventbus._bus._async_runtime import AsyncRuntime
+from eventbus._bus._async_runtime import AT_ONCE, AsyncRuntime
 from eventbus._bus._async_signals import catch_signals
 from eventbus._bus._batches import Member
 from eventbus._bus._core import BusCore, Served, in_handler
@@ -35,9 +35,6 @@ from eventbus.transport import LinkStatus
 
 R = TypeVar("R")
 
-
-AT_ONCE = 100
-"""Events that publish_many sends in one turn of the loop."""
 
 _buses: weakref.WeakSet[AsyncEventBus] = weakref.WeakSet()
 
@@ -215,10 +212,16 @@ class AsyncEventBus(BusCore):
 
         :raises PublishError: exactly one of NotSent, Unroutable, Rejected, PublishUnknown, by the deadline.
         """
-        runtime = self._running()
-        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
-        if not self._send_now(runtime, receipt):
-            await self._send(runtime, receipt)
+        try:
+            runtime = self._running()
+            receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
+            if not self._send_now(runtime, receipt):
+                await self._send(runtime, receipt)
+        except NotSent:
+            await asyncio.sleep(0)  # a caller that tries again and again must not keep the loop from everybody else
+            raise
+        if receipt.done() and runtime.give_way():
+            await asyncio.sleep(0)
         await receipt
 
     async def submit(self, event: object, /, **options: Unpack[PublishKeywords]) -> AsyncReceipt:
@@ -226,10 +229,16 @@ class AsyncEventBus(BusCore):
 
         :raises NotSent: the event cannot be encoded, the window stayed full, or the bus is stopping.
         """
-        runtime = self._running()
-        receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
-        if not self._send_now(runtime, receipt):
-            await self._send(runtime, receipt)
+        try:
+            runtime = self._running()
+            receipt = AsyncReceipt(self, runtime.window, event, options_from(options), runtime.awaited)
+            if not self._send_now(runtime, receipt):
+                await self._send(runtime, receipt)
+        except NotSent:
+            await asyncio.sleep(0)
+            raise
+        if receipt.done() and runtime.give_way():
+            await asyncio.sleep(0)
         return receipt
 
     def _send_now(self, runtime: AsyncRuntime, sending: Sending) -> bool:

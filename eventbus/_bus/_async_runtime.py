@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("eventbus")
 
+AT_ONCE = 100
+"""Publishes that one task makes in one turn of the loop, where none of them has to wait."""
+
 CLOSE_SECONDS = 1.0
 FINISH_MARGIN = 2.0
 CANCEL_SECONDS = 0.5
@@ -77,6 +80,7 @@ class AsyncRuntime:
         self._dispatch = Dispatch(bus, settle=self.link.settle, publish=self.link.publish)
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeds: dict[str, Feed] = {}
+        self._at_once = 0
         # Handlers run in this context: they may publish while the bus drains.
         self._context = copy_context()
         self._context.run(in_handler.set, True)
@@ -85,6 +89,11 @@ class AsyncRuntime:
     def handlers(self) -> int:
         """Deliveries at work."""
         return len(self._tasks)
+
+    def give_way(self) -> bool:
+        """Whether others on the loop are to have their turn, after a publish that had its outcome without waiting."""
+        self._at_once += 1
+        return self._at_once % AT_ONCE == 0
 
     # -- handling ---------------------------------------------------------------------------------------
 
