@@ -36,6 +36,7 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 NO_OPTIONS = PublishOptions()
+_OF_THE_PUBLISH = {"mandatory", "timeout"}
 
 
 class _Shape:
@@ -83,9 +84,13 @@ class Encoder:
     ) -> Message:
         """The message for an event, a request, or a plain dict or list with an explicit topic.
 
+        A message that has been made before stays as it is.
+
         :raises EncodingError: the object does not fit its class or its topic.
         :raises MessageTooLarge: body, headers or topic are above the limits.
         """
+        if type(event) is Message:
+            return self._made_before(event, options)
         shape = self._shapes.get((type(event), request)) or self._shape(type(event), request)
         spec = shape.spec
         if options is NO_OPTIONS and spec is not None and not request:
@@ -140,14 +145,24 @@ class Encoder:
             persistent=spec.persistent,
         )
 
+    def _made_before(self, message: Message, options: PublishOptions) -> Message:
+        said = [name for name in options.__struct_fields__ if getattr(options, name) is not None]
+        if not set(said) <= _OF_THE_PUBLISH:
+            raise ConfigurationError(f"a message is published as it was made; {', '.join(said)} belong to its making")
+        if len(message.body) > self._max_body:
+            raise self._too_large("the message", len(message.body))
+        return message
+
     def _body(self, event: Any, shape: _Shape) -> bytes:
         body = shape.encode(event)
         if len(body) > self._max_body:
-            raise MessageTooLarge(
-                f"the body of {type(event).__name__} has {len(body)} bytes, above the limit of {self._max_body} "
-                "(max_body of the bus)"
-            )
+            raise self._too_large(type(event).__name__, len(body))
         return body
+
+    def _too_large(self, what: str, size: int) -> MessageTooLarge:
+        return MessageTooLarge(
+            f"the body of {what} has {size} bytes, above the limit of {self._max_body} (max_body of the bus)"
+        )
 
     def _exchange(self, given: str | Exchange | None, shape: _Shape) -> str:
         if given is None:

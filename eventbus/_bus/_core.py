@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import msgspec
 
@@ -16,7 +16,7 @@ from eventbus._events import is_event, spec_of
 from eventbus._inbound import Reader
 from eventbus._message import Message
 from eventbus._middleware import Middleware, MiddlewareStack
-from eventbus._outgoing import Encoder, PublishOptions
+from eventbus._outgoing import Encoder, PublishKeywords, PublishOptions, options_from
 from eventbus._plugins import transport_from
 from eventbus._registration import Registrar, Router, specs_for
 from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
@@ -215,6 +215,15 @@ class BusCore(Registrar):
         raise NotImplementedError
 
     # -- publishing -------------------------------------------------------------------------------------
+
+    def message(self, event: object, /, **options: Unpack[PublishKeywords]) -> Message:
+        """The message of an event, encoded and not sent: ``publish`` takes it later, with the same id.
+
+        What stores it meanwhile (an outbox) needs no more than this value.
+
+        :raises NotSent: it cannot be encoded.
+        """
+        return self._encoder.message(event, options_from(options))
 
     def _message(self, event: Any, options: PublishOptions) -> Message:
         """The message of an event. :raises NotSent: it cannot be encoded."""
