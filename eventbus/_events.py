@@ -9,7 +9,7 @@ import msgspec
 
 from eventbus._codecs import adapter_for
 from eventbus._errors import ConfigurationError
-from eventbus._templates import TopicTemplate
+from eventbus._templates import TopicTemplate, key_renderer
 from eventbus._topology import Exchange, ExchangeKind
 
 T = TypeVar("T")
@@ -43,6 +43,8 @@ class EventSpec(msgspec.Struct, frozen=True, kw_only=True):
     mandatory: bool | None = None
     dataschema: str | None = None
     reply: Any = None
+    key: Callable[[object], str] | None = None
+    """Makes the ordering key of an event."""
 
 
 def event(
@@ -59,6 +61,7 @@ def event(
     mandatory: bool | None = None,
     dataschema: str | None = None,
     reply: Any = None,
+    key: str | None = None,
 ) -> Callable[[type[T]], type[T]]:
     """Declare a class as an event (or a request); put it above ``@dataclass`` and its like.
 
@@ -75,7 +78,9 @@ def event(
     :param mandatory: raise ``Unroutable`` when nobody is subscribed (default: the bus decides).
     :param dataschema: CloudEvents ``dataschema``, a URI.
     :param reply: type of the reply, where the class is a request without :class:`Request` as base.
-    :raises ConfigurationError: the class is of no known kind, or the topic names a field that it has not.
+    :param key: template of the ordering key, with fields as in ``topic``, such as ``{customer_id}``: subscriptions with
+        ``ordered`` or ``partitions`` handle the events of one key one after the other, in the order of publishing.
+    :raises ConfigurationError: the class is of no known kind, or topic or key name a field that it has not.
     """
     if not isinstance(name, str) or not name or len(name) > MAX_NAME or any(c.isspace() for c in name):
         raise ConfigurationError(f"an event's name is 1 to {MAX_NAME} characters without white space, not {name!r}")
@@ -104,6 +109,7 @@ def event(
             mandatory=mandatory,
             dataschema=dataschema,
             reply=reply if reply is not None else _reply_of(cls),
+            key=None if key is None else key_renderer(key, fields, cls.__name__),
         )
         setattr(cls, _ATTRIBUTE, spec)
         return cls

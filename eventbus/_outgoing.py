@@ -12,6 +12,7 @@ from eventbus._codecs import Codecs
 from eventbus._errors import ConfigurationError, EncodingError, MessageTooLarge
 from eventbus._events import EventSpec, is_event, spec_of
 from eventbus._ids import uuid7
+from eventbus._keys import key_headers
 from eventbus._message import MAX_TOPIC_BYTES, NO_HEADERS, HeaderValue, Message
 from eventbus._subscription import default_exchange, exchange_of
 from eventbus._topology import Exchange
@@ -32,6 +33,7 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int | None = None
     persistent: bool | None = None
     correlation_id: str | None = None
+    key: str | None = None
     timeout: float | None = None
 
 
@@ -108,6 +110,9 @@ class Encoder:
             )
         body = self._body(event, shape)
         headers = _headers(options.headers, extra_headers)
+        key = options.key if options.key is not None or spec is None or spec.key is None else spec.key(event)
+        if key is not None:
+            headers = {**headers, **key_headers(key)}
         ttl = options.ttl if options.ttl is not None else (spec.ttl if spec else None)
         return Message(
             exchange=self._exchange(options.exchange, shape),
@@ -140,6 +145,7 @@ class Encoder:
             time=time.time(),
             subject=topic,
             dataschema=spec.dataschema,
+            headers=NO_HEADERS if spec.key is None else key_headers(spec.key(event)),
             priority=spec.priority,
             ttl=spec.ttl,
             persistent=spec.persistent,
@@ -217,6 +223,7 @@ class PublishKeywords(TypedDict, total=False):
 
     ``topic``, ``exchange`` and ``type`` override those of the event class; ``headers`` are the application's own;
     ``mandatory`` raises Unroutable when nobody is subscribed; ``ttl`` is seconds until an undelivered message expires;
+    ``key`` is the ordering key: ordered subscriptions handle messages of one key one after the other;
     ``timeout`` is seconds until the outcome.
     """
 
@@ -229,6 +236,7 @@ class PublishKeywords(TypedDict, total=False):
     priority: int
     persistent: bool
     correlation_id: str
+    key: str
     timeout: float
 
 

@@ -1,4 +1,4 @@
-"""Topic templates: the topic of an event from its fields, such as ``customers.registered.{country}``.
+"""Templates: the topic of an event from its fields, such as ``customers.registered.{country}``, and its ordering key.
 
 A template is read and checked once, when the event class is declared, and rendered at each publish. A
 field fills a word of the topic or a part of it; it never makes more or fewer words, nor wildcards.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from enum import Enum, Flag
 from operator import attrgetter
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, NewType, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from eventbus._errors import ConfigurationError, EncodingError
@@ -25,6 +25,25 @@ ToWord = Callable[[Any], str | None]
 
 _WORD_TYPES = "str, int, bool, UUID, date, an Enum or a Literal of these"
 _ECHOED_CHARACTERS = 40
+
+
+class _Purpose(NamedTuple):
+    """What fields are written for: how it is called in error texts, and what is wrong with a text for it."""
+
+    whole: str
+    part: str
+    problem: Callable[[str], str | None]
+
+
+def _problem(word: str) -> str | None:
+    # In this order, not as a loop, because nearly all words are good and each publish asks.
+    if word and "." not in word and "*" not in word and "#" not in word:
+        return None
+    return f"contains {next(c for c in '.*#' if c in word)!r}" if word else "is empty"
+
+
+_TOPIC = _Purpose("topic", "a topic word", _problem)
+_KEY = _Purpose("ordering key", "part of an ordering key", lambda text: None if text else "is empty")
 
 
 class TopicTemplate:
@@ -59,7 +78,7 @@ class TopicTemplate:
         constants, paths = _split(text, where)
         if any("*" in constant or "#" in constant for constant in constants):
             raise ConfigurationError(f"{where} contains a wildcard: '*' and '#' belong in patterns")
-        to_words = [_to_word(_hint(path, fields, where), f"{where}: field {path!r}") for path in paths]
+        to_words = [_to_word(_hint(path, fields, where), f"{where}: field {path!r}", _TOPIC) for path in paths]
         try:
             # The shortest word has one character.
             validate_topic("_".join(constants))
@@ -67,7 +86,34 @@ class TopicTemplate:
             raise ConfigurationError(f"{where}: {error}") from None
         words = "*".join(constants).split(".")
         pattern = ".".join("*" if "*" in word else word for word in words)
-        return cls(text, pattern, _renderer(constants, paths, to_words, owner))
+        if not paths:
+            return cls(text, pattern, lambda _: constants[0])
+        layout, words = _layout(constants), _words(paths, to_words, owner, _TOPIC)
+
+        def render(event: object) -> str:
+            topic = layout % tuple([word(event) for word in words])
+            if len(topic) > MAX_TOPIC_BYTES or not topic.isascii():
+                try:
+                    validate_topic(topic)
+                except EncodingError as error:
+                    raise EncodingError(f"{owner}: {error}; its fields are {', '.join(paths)}") from None
+            return topic
+
+        return cls(text, pattern, render)
+
+
+def key_renderer(text: str, fields: Mapping[str, object], owner: str) -> Callable[[object], str]:
+    """What writes the ordering key of an event of the class ``owner`` by a template; fields are as in topics.
+
+    Every mistake in the template is a ConfigurationError that names the class.
+    """
+    where = f"{owner}: key template {text!r}"
+    constants, paths = _split(text, where)
+    if not paths:
+        raise ConfigurationError(f"{where} names no field, so that all events would have one key")
+    to_words = [_to_word(_hint(path, fields, where), f"{where}: field {path!r}", _KEY) for path in paths]
+    layout, words = _layout(constants), _words(paths, to_words, owner, _KEY)
+    return lambda event: layout % tuple([word(event) for word in words])
 
 
 def _split(text: str, where: str) -> tuple[list[str], list[str]]:
@@ -124,22 +170,22 @@ def _plain(hint: object) -> object:
             return hint
 
 
-def _to_word(hint: object, where: str) -> ToWord:
+def _to_word(hint: object, where: str, purpose: _Purpose) -> ToWord:
     """How values of the type become words; ConfigurationError for a type that cannot be one."""
     plain = _plain(hint)
     if get_origin(plain) in (Union, types.UnionType):
         if type(None) in get_args(plain):
-            raise ConfigurationError(f"{where} may be None, and a topic word may not")
-        return _first([_to_word(option, where) for option in get_args(plain)])
+            raise ConfigurationError(f"{where} may be None, and {purpose.part} may not")
+        return _first([_to_word(option, where, purpose) for option in get_args(plain)])
     if get_origin(plain) is Literal:
-        return _one_of(get_args(plain), where)
+        return _one_of(get_args(plain), where, purpose)
     if isinstance(plain, type):
         if issubclass(plain, Enum) and not issubclass(plain, Flag):
-            return _one_of(tuple(plain), where)
+            return _one_of(tuple(plain), where, purpose)
         for kind, to_word in _TO_WORD.items():
             if issubclass(plain, kind) and not issubclass(plain, datetime | Flag):
                 return to_word
-    raise ConfigurationError(f"{where} is {_name(hint)}, which cannot be a topic word; it may be {_WORD_TYPES}")
+    raise ConfigurationError(f"{where} is {_name(hint)}, which cannot be {purpose.part}; it may be {_WORD_TYPES}")
 
 
 def _first(to_words: list[ToWord]) -> ToWord:
@@ -149,15 +195,15 @@ def _first(to_words: list[ToWord]) -> ToWord:
     return to_word
 
 
-def _one_of(options: tuple[Any, ...], where: str) -> ToWord:
+def _one_of(options: tuple[Any, ...], where: str, purpose: _Purpose) -> ToWord:
     """For Enum and Literal: all words are known, so they are checked now and looked up later."""
     words: dict[tuple[type, Any], str] = {}
     for option in options:
         value = option.value if isinstance(option, Enum) else option
         word = next((to_word(value) for kind, to_word in _TO_WORD.items() if isinstance(value, kind)), None)
         if word is None:
-            raise ConfigurationError(f"{where} may be {option!r}, which cannot be a topic word")
-        problem = _problem(word)
+            raise ConfigurationError(f"{where} may be {option!r}, which cannot be {purpose.part}")
+        problem = purpose.problem(word)
         if problem:
             raise ConfigurationError(f"{where} may be {option!r}, which {problem}")
         # By type as well, because True == 1. Enums also by value: pydantic can keep that in the field.
@@ -181,46 +227,36 @@ _TO_WORD: Mapping[type, ToWord] = {
 }
 
 
-def _renderer(constants: list[str], paths: list[str], to_words: list[ToWord], owner: str) -> Callable[[object], str]:
-    if not paths:
-        topic = constants[0]
-        return lambda _: topic
-    fields = [(attrgetter(path), to_word, path) for path, to_word in zip(paths, to_words, strict=True)]
-    layout = "%s".join(constant.replace("%", "%%") for constant in constants)
+def _layout(constants: list[str]) -> str:
+    return "%s".join(constant.replace("%", "%%") for constant in constants)
 
-    def word(event: object, get: attrgetter[Any], to_word: ToWord, path: str) -> str:
+
+def _words(paths: list[str], to_words: list[ToWord], owner: str, purpose: _Purpose) -> list[Callable[[object], str]]:
+    """What reads each field of an event and writes it. EncodingError for a value that does not fit."""
+    return [_word(path, to_word, owner, purpose) for path, to_word in zip(paths, to_words, strict=True)]
+
+
+def _word(path: str, to_word: ToWord, owner: str, purpose: _Purpose) -> Callable[[object], str]:
+    get = attrgetter(path)
+    whole, part, find_problem = purpose
+
+    def word(event: object) -> str:
         try:
             value = get(event)
         except AttributeError as error:
-            raise EncodingError(f"{owner}.{path} has no value for the topic: {error}") from None
+            raise EncodingError(f"{owner}.{path} has no value for the {whole}: {error}") from None
         try:
             written = to_word(value)
         except ValueError:  # int: more digits than Python converts
             written = None
         if written is None:
-            raise EncodingError(f"{owner}.{path} cannot be a topic word: {_short(value)} is not of the field's type")
-        problem = _problem(written)
+            raise EncodingError(f"{owner}.{path} cannot be {part}: {_short(value)} is not of the field's type")
+        problem = find_problem(written)
         if problem:
-            raise EncodingError(f"{owner}.{path} cannot be a topic word: {_short(written)} {problem}")
+            raise EncodingError(f"{owner}.{path} cannot be {part}: {_short(written)} {problem}")
         return written
 
-    def render(event: object) -> str:
-        topic = layout % tuple(word(event, *field) for field in fields)
-        if len(topic) > MAX_TOPIC_BYTES or not topic.isascii():
-            try:
-                validate_topic(topic)
-            except EncodingError as error:
-                raise EncodingError(f"{owner}: {error}; its fields are {', '.join(paths)}") from None
-        return topic
-
-    return render
-
-
-def _problem(word: str) -> str | None:
-    # In this order, not as a loop, because nearly all words are good and each publish asks.
-    if word and "." not in word and "*" not in word and "#" not in word:
-        return None
-    return f"contains {next(c for c in '.*#' if c in word)!r}" if word else "is empty"
+    return word
 
 
 def _short(value: object) -> str:
