@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventbus._backoff import exponential, fixed
 from eventbus._bus._health import Health, StopReport
 from eventbus._bus._receipts import Receipt
 from eventbus._bus._sync import EventBus
 from eventbus._delivery import Context, Delivery
 from eventbus._errors import (
     AccessRefused,
+    AlreadyHandled,
     BusClosed,
     CertificateError,
     ConfigurationError,
@@ -62,7 +64,8 @@ __all__ = [
     # buses
     "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "StopReport", "run",
     # events, handlers, policies
-    "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry", "RetryLater", "event",
+    "AlreadyHandled", "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry", "RetryLater", "event",
+    "exponential", "fixed",
     # topology
     "Access", "Binding", "Exchange", "Policy", "Queue", "Topology",
     # security

@@ -64,6 +64,11 @@ class Delivery:
         return self.incoming.attempt
 
     @property
+    def first_seen(self) -> float | None:
+        """When its first attempt failed, in Unix seconds; None in the first attempt."""
+        return self.incoming.first_seen
+
+    @property
     def redelivered(self) -> bool:
         """The broker has handed this message out before, without a settlement."""
         return self.incoming.redelivered

@@ -27,8 +27,8 @@
         ├── RequestLost             the connection went while waiting; the responder may have run
         └── RemoteError             the responder failed: its error's type name and text, as data
 
-Two further exceptions are raised *by handlers* to choose an outcome and are no errors of ours:
-:class:`RetryLater` and :class:`Reject`.
+Three further exceptions are raised *by handlers* to choose an outcome and are no errors of ours:
+:class:`RetryLater`, :class:`Reject` and :class:`AlreadyHandled`.
 
 Driver exceptions never escape; they are the ``__cause__``. No text here carries a password.
 """
@@ -194,3 +194,11 @@ class Reject(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class AlreadyHandled(Exception):
+    """Raised by a handler, a dependency or a middleware: what this message asks for has been done before.
+
+    The delivery is acked; raised before the handler, the handler is not run. A request is acked without an answer. For
+    what remembers message ids, as the inbox of ``eventbus-inbox`` does.
+    """

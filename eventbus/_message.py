@@ -21,8 +21,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``id``, ``type``, ``source``, ``time``, ``subject`` and ``dataschema`` are the CloudEvents 1.0
     attributes; ``type`` is empty when a foreign client sent none. ``time`` is Unix seconds (0 when
-    unknown), ``ttl`` seconds. ``headers`` are the application's own; the transport adds what its
-    protocol needs for the attributes and takes it away again on the other side.
+    unknown), ``ttl`` seconds; ``deliver_at`` is when the broker shall hand it to its queues, in Unix seconds (None:
+    now). ``headers`` are the application's own; the transport adds what its protocol needs for the attributes and takes
+    it away again on the other side.
     """
 
     exchange: str
@@ -43,15 +44,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ttl: float | None = None
     persistent: bool = True
     user_id: str | None = None
+    deliver_at: float | None = None
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One arrival of a message at a consumer, as a transport hands it to the bus.
 
     ``attempt`` counts from 1 and includes arrivals that ended without a settlement where the broker
-    counts them. ``token`` belongs to the transport: it says which arrival is settled. ``problem`` is
-    set when the transport could not read the message within its limits; such a message is
-    dead-lettered as it stands, without a copy.
+    counts them; ``first_seen`` is when the first attempt failed, in Unix seconds. ``token`` belongs to the
+    transport: it says which arrival is settled. ``problem`` is set when the transport could not read the message
+    within its limits; such a message is dead-lettered as it stands, without a copy.
     """
 
     message: Message
@@ -59,5 +61,6 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     queue: str
     attempt: int = 1
     redelivered: bool = False
+    first_seen: float | None = None
     token: Any = None
     problem: str | None = None

@@ -34,6 +34,7 @@ from eventbus._secrets import CredentialsSource
 from eventbus._settlement import (
     Ack,
     DeadLetter,
+    Origin,
     Requeue,
     RetryIn,
     Settlement,
@@ -60,6 +61,7 @@ __all__ = [
     "LinkSettings",
     "LinkStatus",
     "Message",
+    "Origin",
     "Phase",
     "Queue",
     "ReloadsTLS",

@@ -11,12 +11,17 @@ from eventbus._bus._sync import EventBus
 from eventbus._events import event as declare
 from eventbus._events import spec_of
 from eventbus._plugins import transport_from
+from eventbus._settlement import Retry
 from eventbus._topology import Exchange, ExchangeKind, Topology
 from eventbus.testing._facade import AsyncRunner, Bus, Runner, SyncRunner
 from eventbus.testing._outside import Outside
 from eventbus.transport import Transport
 
 E = TypeVar("E")
+
+
+AT_ONCE = Retry(backoff=None)
+"""Scenarios are about what is tried again, and not about how long that takes."""
 
 
 class Stage:
@@ -62,7 +67,7 @@ class Stage:
     def bus(self, *, service: str | None = None, **options: Any) -> Bus:
         """A new bus, which the stage stops at the end. A bus without ``service`` has the scenario's own."""
         made: EventBus | AsyncEventBus
-        settings: Mapping[str, Any] = {"service": service or self.service, "timeout": 10.0, **options}
+        settings: Mapping[str, Any] = {"service": service or self.service, "timeout": 10.0, "retry": AT_ONCE, **options}
         make = AsyncEventBus if self.is_async else EventBus
         made = self.runner.call(lambda: make(self.target, **settings))
         self._buses.append(Bus(made, self.runner))

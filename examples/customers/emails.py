@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from eventbus import Delivery, EventBus, Retry, RetryLater
+from eventbus import Delivery, EventBus, Retry, RetryLater, exponential
 from examples.customers.events import CustomerRegistered
 from examples.customers.service import Say, broker_url, say
 
@@ -14,7 +14,7 @@ def build(url: str, say: Say) -> EventBus:
     """The service's bus; nothing runs yet."""
     bus = EventBus(url, service="emails")
 
-    @bus.subscribe(CustomerRegistered, retry=Retry(attempts=3, delay=0.2))
+    @bus.subscribe(CustomerRegistered, retry=Retry(attempts=3, backoff=exponential(0.2)))
     def welcome(event: CustomerRegistered, delivery: Delivery) -> None:
         # A mail server that is busy now and then: for Bo it takes mail only at the second attempt.
         if event.name == "Bo" and delivery.attempt == 1:

@@ -23,6 +23,7 @@ from eventbus import (
     Retry,
     Unroutable,
     event,
+    fixed,
 )
 from eventbus.testing import AsyncBusTester, BusTester, ConformanceSuite, eventually
 
@@ -49,7 +50,7 @@ def shop(url: Any = "memory://never-used", **options: Any) -> EventBus:
     """A bus as a program would have it: orders are shipped, but for some."""
     bus = EventBus(url, service="shop", **options)
 
-    @bus.subscribe(Ordered, retry=Retry(attempts=3, delay=10.0))
+    @bus.subscribe(Ordered, retry=Retry(attempts=3, backoff=fixed(10.0)))
     def ship(order: Ordered, delivery: Delivery) -> None:
         if order.number < 0:
             raise Reject("no such order")
@@ -69,7 +70,7 @@ def shop(url: Any = "memory://never-used", **options: Any) -> EventBus:
 def async_shop(**options: Any) -> AsyncEventBus:
     bus = AsyncEventBus("memory://never-used", service="shop", **options)
 
-    @bus.subscribe(Ordered, retry=Retry(attempts=3, delay=10.0))
+    @bus.subscribe(Ordered, retry=Retry(attempts=3, backoff=fixed(10.0)))
     async def ship(order: Ordered, delivery: Delivery) -> None:
         if order.number == 13 and delivery.attempt < 3:
             raise RuntimeError("unlucky")

@@ -148,7 +148,7 @@ async def test_one_object_serves_both_buses_at_once(numbers: Numbers, url: str) 
 
 
 def test_retries_and_dead_letters_are_counted_with_the_error_that_caused_them(numbers: Numbers, url: str) -> None:
-    bus = EventBus(url, service="emails", middleware=[numbers.middleware], retry=Retry(attempts=3))
+    bus = EventBus(url, service="emails", middleware=[numbers.middleware], retry=Retry(attempts=3, backoff=None))
 
     @bus.subscribe(Registered)
     def welcome(event: Registered) -> None:

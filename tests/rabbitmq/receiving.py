@@ -65,7 +65,7 @@ class Receiver:
             message = read_message(exchange, topic, properties, body)
         # An id is made up for a message that has none.
         told = (message.topic, message.type, message.source, message.headers, message.correlation_id, message.ttl)
-        self.told.append(("arrived", tag, redelivered, told, restore_origin(message)[1], body, problem))
+        self.told.append(("arrived", tag, redelivered, told, restore_origin(message).attempt, body, problem))
 
     def channel_closed(self, life: Life, code: int, text: str) -> None:
         self.told.append(("closed", 1, code, text))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventbus._backoff import fixed
 from eventbus._delivery import Delivery
 from eventbus._events import spec_of
 from eventbus._settlement import Retry
@@ -33,7 +34,7 @@ class Failures:
         event, attempts = stage.event(Number, topic="numbers.{kind}"), Seen[int]()
         bus = stage.bus()
 
-        @bus.subscribe(event, retry=Retry(attempts=3))
+        @bus.subscribe(event, retry=Retry(attempts=3, backoff=None))
         def handle(number: Number, delivery: Delivery) -> None:
             attempts.add(delivery.attempt)
             raise ValueError(f"cannot do {number.value}")
@@ -59,7 +60,7 @@ class Failures:
 
     def test_the_bus_s_own_policy_holds_where_the_subscription_has_none(self, stage: Stage) -> None:
         event, attempts = stage.event(Number), Seen[int]()
-        bus = stage.bus(retry=Retry(attempts=2, delay=0.05))
+        bus = stage.bus(retry=Retry(attempts=2, backoff=fixed(0.05)))
 
         @bus.subscribe(event)
         def handle(number: Number, delivery: Delivery) -> None:
@@ -126,7 +127,7 @@ class Failures:
         event, seen = stage.event(Number), Seen[tuple[int, str]]()
         bus, outside = stage.bus(), stage.outside()
 
-        @bus.subscribe(event, retry=Retry(attempts=2))
+        @bus.subscribe(event, retry=Retry(attempts=2, backoff=None))
         def handle(number: Number, delivery: Delivery) -> None:
             seen.add((delivery.attempt, delivery.type))
             raise RuntimeError("no")
@@ -160,7 +161,7 @@ class Failures:
         event, seen = stage.event(Number), Seen[int]()
         bus = stage.bus()
 
-        @bus.subscribe(event, retry=Retry(attempts=1))
+        @bus.subscribe(event, retry=Retry(attempts=1, backoff=None))
         def handle(number: Number) -> None:
             if number.value == 0:
                 raise error

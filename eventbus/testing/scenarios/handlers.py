@@ -120,7 +120,7 @@ class Handlers:
         bus = stage.bus()
         STEPS.all.clear()
 
-        @bus.subscribe(event, retry=Retry(attempts=1))
+        @bus.subscribe(event, retry=Retry(attempts=1, backoff=None))
         def handle(number: Number, text: Annotated[str, Depends(outer)]) -> None:
             raise RuntimeError("no")
 
@@ -176,7 +176,7 @@ class Handlers:
         event, seen = stage.event(Number), Seen[str]()
         bus = stage.bus(middleware=[Noting("m", seen)])
 
-        @bus.subscribe(event, retry=Retry(attempts=2))
+        @bus.subscribe(event, retry=Retry(attempts=2, backoff=None))
         def handle(number: Number) -> None:
             raise ValueError("no")
 
@@ -239,7 +239,7 @@ class Handlers:
                 raise error
             seen.add(number.value)
 
-        stage.runner.call(lambda: bus.real.subscribe(event, retry=Retry(attempts=1))(handle))
+        stage.runner.call(lambda: bus.real.subscribe(event, retry=Retry(attempts=1, backoff=None))(handle))
         bus.start().publish_many(event(n) for n in range(3))
         assert seen.wait(2) == [1, 2]
         stage.outside().dead_letters(stage.queue_of(event)).wait()

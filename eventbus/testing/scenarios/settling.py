@@ -77,7 +77,7 @@ class Settling:
         bus = stage.bus()
 
         # Nothing is ever unsettled, so a prefetch of 1 does not stop the second message.
-        @bus.subscribe(event, settle="receipt", prefetch=1, retry=Retry(attempts=3))
+        @bus.subscribe(event, settle="receipt", prefetch=1, retry=Retry(attempts=3, backoff=None))
         def handle(number: Number) -> None:
             seen.add(number.value)
             raise RuntimeError("too late")
@@ -120,7 +120,7 @@ class Settling:
         event, seen = stage.event(Number), Seen[int]()
         bus = stage.bus()
 
-        @bus.subscribe(event, retry=Retry(attempts=5))
+        @bus.subscribe(event, retry=Retry(attempts=5, backoff=None))
         def handle(number: Number) -> None:
             seen.add(number.value)
             raise Reject("never")
@@ -134,7 +134,7 @@ class Settling:
         event, seen = stage.event(Number), Seen[int]()
         bus = stage.bus()
 
-        @bus.subscribe(event, retry=Retry(attempts=5, give_up_on=(LookupError,)))
+        @bus.subscribe(event, retry=Retry(attempts=5, backoff=None, give_up_on=(LookupError,)))
         def handle(number: Number) -> None:
             seen.add(number.value)
             raise KeyError("gone")

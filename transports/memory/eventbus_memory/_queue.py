@@ -107,9 +107,10 @@ class Queued:
             token = Arrival(self, consumer, entry)
             consumer.unsettled[token] = None
             self.unsettled += 1
-        message, attempt = entry.message, 1
+        message, attempt, first_seen = entry.message, 1, None
         if message.headers:
-            message, attempt = restore_origin(message)
+            origin = restore_origin(message)
+            message, attempt, first_seen = origin.message, origin.attempt, origin.first_seen
         if entry.redelivered:
             # A classic queue only knows that it has delivered the message before.
             attempt += entry.deliveries if self.properties.quorum else 1
@@ -122,6 +123,7 @@ class Queued:
             queue=self.name,
             attempt=attempt,
             redelivered=entry.redelivered,
+            first_seen=first_seen,
             token=token,
             problem=problem,
         )

@@ -223,6 +223,7 @@ class Consumer:
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
+        first_seen = None
         if exchange == self._queue_exchange:
             exchange = ""
         if isinstance(properties, Recognised):
@@ -230,9 +231,10 @@ class Consumer:
         else:
             message = read_message(exchange, topic, properties, body)
             crashes = message.headers.get("x-delivery-count")
-            origin, attempt = restore_origin(message)
-            if origin is not message:
-                message = without_brokers_own(origin)  # what the wait queue wrote is no part of the original
+            origin = restore_origin(message)
+            attempt, first_seen = origin.attempt, origin.first_seen
+            if origin.message is not message:
+                message = without_brokers_own(origin.message)  # what the wait queue wrote is no part of the original
             if redelivered or crashes is not None:
                 attempt += _crashes(crashes, redelivered)
         if not self.spec.auto_ack and not self.spec.direct_reply:
@@ -244,6 +246,7 @@ class Consumer:
                 queue=life.queue or self.spec.queue.name,
                 attempt=attempt,
                 redelivered=redelivered,
+                first_seen=first_seen,
                 token=(life, tag),
                 problem=problem,
             )
