@@ -9,7 +9,7 @@ import msgspec
 
 from eventbus._cloudevents import STRUCTURED, unwrap
 from eventbus._codecs import Codecs
-from eventbus._errors import DecodingError, Reject, RetryLater
+from eventbus._errors import AlreadyHandled, DecodingError, Reject, RetryLater
 from eventbus._message import Incoming, Message
 from eventbus._replies import is_expired
 from eventbus._routing import topic_matches
@@ -25,6 +25,10 @@ class Expired(Exception):
 
 class Ignored(Exception):
     """A type that the subscription does not take, and was told to ignore."""
+
+
+NOTHING_TO_DO = (Expired, Ignored, AlreadyHandled)
+"""How a delivery ends whose handler is not to run: it is acked, and a request is not answered."""
 
 
 class Reader:
@@ -105,7 +109,7 @@ def conclude(subscription: Subscription, incoming: Incoming, error: BaseExceptio
     """What becomes of a delivery whose handling ended so."""
     if error is None:
         return ACK
-    if isinstance(error, (Expired, Ignored)):
+    if isinstance(error, NOTHING_TO_DO):
         return ACK
     if subscription.responder and not isinstance(error, RetryLater):
         return ACK  # the requester is told of the failure and decides for itself
@@ -117,4 +121,4 @@ def conclude(subscription: Subscription, incoming: Incoming, error: BaseExceptio
 
 def is_users_fault(error: BaseException) -> bool:
     """Whether a handler's exception is worth a traceback in the log: not one that chooses an outcome."""
-    return not isinstance(error, (RetryLater, Reject, DecodingError, Expired, Ignored))
+    return not isinstance(error, (RetryLater, Reject, DecodingError, *NOTHING_TO_DO))

@@ -98,7 +98,7 @@ class BusCore(Registrar):
             codecs=self._codecs,
             source=self._settings.service,
             max_body=max_body,
-            declare=self._declare,
+            declare=self.declare,
             first=self._first_of,
         )
         self._served: dict[str, Served] = {}
@@ -149,7 +149,13 @@ class BusCore(Registrar):
     def _subscribed(self, served: Served) -> None:
         """A subscription is new; a running bus begins to serve it."""
 
-    def _declare(self, exchange: Exchange) -> None:
+    def declare(self, exchange: Exchange) -> None:
+        """Have this exchange declared before anything is published from now on.
+
+        Events bring their exchanges with them; this is for messages that were made elsewhere (see :meth:`message`).
+
+        :raises ConfigurationError: the bus knows an exchange of this name with other properties.
+        """
         if self._note_exchange(exchange):
             self._declared(exchange)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from eventbus._bus._core import BusCore, Served
 from eventbus._delivery import Context, Delivery
-from eventbus._errors import EventBusError, PublishError, Reject
+from eventbus._errors import AlreadyHandled, EventBusError, PublishError, Reject
 from eventbus._events import is_event, spec_of
 from eventbus._ids import uuid7
-from eventbus._inbound import Expired, Ignored, conclude, is_users_fault
+from eventbus._inbound import NOTHING_TO_DO, Expired, Ignored, conclude, is_users_fault
 from eventbus._message import Incoming, Message
 from eventbus._replies import failure_message, reply_allowed, reply_message
 from eventbus._settlement import ACK, REQUEUE, DeadLetter, Settlement, error_text
@@ -94,7 +94,7 @@ class Dispatch:
     def _answer(self, delivery: Delivery, error: BaseException | None, result: Any) -> BaseException | None:
         """Send the reply; the request is settled when it is confirmed. Gives back what stays to be settled."""
         settlement = conclude(delivery.subscription, delivery.incoming, error)
-        if settlement is not ACK or isinstance(error, (Expired, Ignored)):
+        if settlement is not ACK or isinstance(error, NOTHING_TO_DO):
             return error
         request = delivery.message
         if not reply_allowed(request.reply_to or "", self._bus._reply_addresses):
@@ -136,6 +136,8 @@ class Dispatch:
             log.info("%s: a request came after its requester gave up; not run", subscription.name)
         elif isinstance(error, Ignored):
             log.debug("%s: ignored type %r", subscription.name, delivery.type[:128])
+        elif isinstance(error, AlreadyHandled):
+            log.info("%s: %s has been handled before; acked", subscription.name, delivery.id)
         elif is_users_fault(error):
             # The traceback belongs to the user's code; ours above it says nothing more.
             log.warning(

@@ -6,7 +6,7 @@ import inspect
 
 from eventbus import AsyncEventBus, EventBus
 
-PLAIN = {"event_classes", "health", "include", "message", "reload_tls", "respond", "subscribe", "topology"}
+PLAIN = {"declare", "event_classes", "health", "include", "message", "reload_tls", "respond", "subscribe", "topology"}
 
 
 def public(cls: type) -> dict[str, object]:
