@@ -77,7 +77,7 @@ def test_a_request_is_acked_without_an_answer() -> None:
         ran.append(request.number)
         refuse(request.number)
 
-    with BusTester(bus) as t:
+    with BusTester(bus):
         with pytest.raises(RequestTimeout):
             bus.request(Asked(5), timeout=0.2)
         assert ran == [5]
