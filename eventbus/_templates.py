@@ -88,10 +88,10 @@ class TopicTemplate:
         pattern = ".".join("*" if "*" in word else word for word in words)
         if not paths:
             return cls(text, pattern, lambda _: constants[0])
-        layout, words = _layout(constants), _words(paths, to_words, owner, _TOPIC)
+        layout, writers = _layout(constants), _words(paths, to_words, owner, _TOPIC)
 
         def render(event: object) -> str:
-            topic = layout % tuple([word(event) for word in words])
+            topic = layout % tuple([write(event) for write in writers])
             if len(topic) > MAX_TOPIC_BYTES or not topic.isascii():
                 try:
                     validate_topic(topic)
@@ -112,8 +112,8 @@ def key_renderer(text: str, fields: Mapping[str, object], owner: str) -> Callabl
     if not paths:
         raise ConfigurationError(f"{where} names no field, so that all events would have one key")
     to_words = [_to_word(_hint(path, fields, where), f"{where}: field {path!r}", _KEY) for path in paths]
-    layout, words = _layout(constants), _words(paths, to_words, owner, _KEY)
-    return lambda event: layout % tuple([word(event) for word in words])
+    layout, writers = _layout(constants), _words(paths, to_words, owner, _KEY)
+    return lambda event: layout % tuple([write(event) for write in writers])
 
 
 def _split(text: str, where: str) -> tuple[list[str], list[str]]:
