@@ -1,0 +1,202 @@
+"""Private brokers of the suite, and how faults get at them: rabbitmqctl, the management API, and a client of another
+kind (pika, as it is)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pika
+from eventbus_rabbitmq._local.common import free_port
+from eventbus_rabbitmq.local_broker import LocalBroker, LocalTLS
+from eventbus_rabbitmq.local_cluster import LocalCluster
+
+from eventbus.testing import eventually
+
+PLUGINS = ("rabbitmq_management",)
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass
+class Site:
+    """A virtual host and a user for one run: nothing of another run can be met there."""
+
+    node: Node
+    vhost: str
+    user: str
+    password: str
+
+    @property
+    def host(self) -> str:
+        """Where the node listens."""
+        return f"{LOOPBACK}:{self.node.broker.port}"
+
+    def url(self, host: str | None = None, *, scheme: str = "amqp", **options: Any) -> str:
+        """An AMQP URL of this run's user."""
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return f"{scheme}://{self.user}:{self.password}@{host or self.host}/{self.vhost}{'?' + query if query else ''}"
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        """A channel of a plain pika connection."""
+        parameters = pika.ConnectionParameters(
+            LOOPBACK,
+            self.node.broker.port,
+            self.vhost,
+            pika.PlainCredentials("guest", "guest"),
+            blocked_connection_timeout=10,
+            heartbeat=0,
+        )
+        connection = pika.BlockingConnection(parameters)
+        try:
+            yield connection.channel()
+        finally:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def ready(self, queue: str) -> int:
+        """Messages that wait in a queue."""
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    def take(self, queue: str) -> list[tuple[Any, bytes]]:
+        """All messages of a queue, removed: ``(properties, body)``."""
+        found: list[tuple[Any, bytes]] = []
+        with self.channel() as channel:
+            while True:
+                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    return found
+                found.append((properties, body))
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the management API, below ``/api``; ``{v}`` in the path stands for the virtual host."""
+        return self.node.api(method, path.replace("{v}", self.vhost), body)
+
+    def connections(self, like: str) -> list[str]:
+        """Names of this run's connections whose client name has ``like`` in it."""
+        return [
+            c["name"]
+            for c in self.api("GET", "/vhosts/{v}/connections")
+            if like in c.get("client_properties", {}).get("connection_name", "")
+        ]
+
+    def close_connections(self, like: str) -> int:
+        """Close them as an operator would; gives how many."""
+        closed = 0
+        for name in self.connections(like):
+            try:
+                self.api("DELETE", f"/connections/{quote(name, safe='')}")
+                closed += 1
+            except urllib.error.HTTPError as error:
+                if error.code != 404:  # gone by itself
+                    raise
+        return closed
+
+    def permit(self, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
+        """Set the permissions of the run's user."""
+        self.api("PUT", f"/permissions/{{v}}/{self.user}", {"configure": configure, "write": write, "read": read})
+
+    def set_password(self, password: str) -> None:
+        """Change the user's password at the broker."""
+        self.api("PUT", f"/users/{self.user}", {"password": password, "tags": ""})
+
+    def remove(self) -> None:
+        """Forget the virtual host and the user."""
+        for path in ("/vhosts/{v}", f"/users/{self.user}"):
+            with contextlib.suppress(OSError):
+                self.api("DELETE", path)
+
+
+class Node:
+    """A broker with its management API. Start takes some seconds, so many runs share one."""
+
+    def __init__(self, *, tls: LocalTLS | None = None, folder: Path | None = None) -> None:
+        self.port = free_port()
+        config = {"management.tcp.port": str(self.port), "management.tcp.ip": LOOPBACK}
+        self.broker = LocalBroker(plugins=PLUGINS, config=config, tls=tls, directory=folder)
+
+    def start(self) -> None:
+        """Until clients and the management API are answered."""
+        self.broker.start()
+        eventually(self._answers, 30, what="the management API")
+
+    def close(self) -> None:
+        self.broker.close()
+
+    def ctl(self, *words: str) -> str:
+        """rabbitmqctl."""
+        return self.broker.ctl(*words)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.api("GET", "/overview"))
+        except OSError:
+            return False
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the management API."""
+        request = urllib.request.Request(
+            f"http://{LOOPBACK}:{self.port}/api{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def site(self, name: str) -> Site:
+        """A new virtual host with a user, whose password nobody may find anywhere."""
+        password = f"S3cr3t-{secrets.token_hex(8)}"
+        site = Site(self, f"{name}-{secrets.token_hex(2)}", f"u-{secrets.token_hex(4)}", password)
+        site.api("PUT", "/vhosts/{v}")
+        site.api("PUT", "/permissions/{v}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        site.set_password(password)
+        site.permit()
+        return site
+
+
+class ClusterNode(Node):
+    """Three nodes; the management API is the first one's that is asked for."""
+
+    def __init__(self, config: dict[str, str] | None = None) -> None:
+        self.ports = [free_port() for _ in range(3)]
+        self.cluster = LocalCluster(
+            3,
+            plugins=PLUGINS,
+            config={"cluster_partition_handling": "pause_minority", **(config or {})},
+            each={
+                number: {"management.tcp.port": str(port), "management.tcp.ip": LOOPBACK}
+                for number, port in enumerate(self.ports, 1)
+            },
+        )
+        self.port = self.ports[0]
+        self.broker = self.cluster.nodes[0]
+
+    def start(self) -> None:
+        self.cluster.start()
+        eventually(self._answers, 60, what="the management API of the cluster")
+
+    def close(self) -> None:
+        self.cluster.close()
+
+    def use(self, number: int) -> None:
+        """Ask this node (from 0) from now on."""
+        self.port, self.broker = self.ports[number], self.cluster.nodes[number]
+
+    def hosts(self) -> str:
+        """All nodes, for a URL."""
+        return ",".join(f"{LOOPBACK}:{node.port}" for node in self.cluster.nodes)

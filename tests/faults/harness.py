@@ -1,0 +1,392 @@
+"""One run of one fault: processes under load, the fault in the middle of it, quiet, and the judgement."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from eventbus.testing import eventually
+from tests.faults.brokers import Node, Site
+from tests.faults.oracle import OUTCOMES, Log, Rules, Verdict, judge
+from tests.faults.processes import Hung, Process
+from tests.faults.proxy import Proxy
+
+SIDES = ("sync", "async")
+
+
+class Invalid(Exception):
+    """The fault did not really happen, so the run proves nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What the programs do, on each side. Times are seconds."""
+
+    rate: float = 150.0
+    count: int | None = None
+    """Messages of each of the three lanes; None: until told to stop."""
+    size: int = 0
+    timeout: float = 20.0
+    window: int = 1000
+    grace: float = 8.0
+    work: float = 0.002
+    concurrency: int = 4
+    prefetch: int = 6
+    heartbeat: int = 2
+    groups: tuple[str, ...] = ("ordered", "parallel")
+    ask: bool = False
+    fails: int = 0
+    hoard: bool = False
+    bound: int | None = None
+    hooks: tuple[str, ...] = ()
+
+
+@dataclass
+class Side:
+    """The processes and records of the sync, or of the async, bus in a run."""
+
+    name: str
+    folder: Path
+    log: Log
+    publishers: list[Process] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
+
+    @property
+    def publisher(self) -> Process:
+        """The newest publisher."""
+        return self.publishers[-1]
+
+    @property
+    def worker(self) -> Process:
+        """The newest worker."""
+        return self.workers[-1]
+
+
+class Run:
+    """The surroundings of a fault: broker, processes, records. Faults use it to inject, to witness and to heal."""
+
+    def __init__(self, fault: Fault, node: Node, folder: Path, seed: int, mutant: str | None = None) -> None:
+        self.fault, self.node, self.folder, self.seed = fault, node, folder, seed
+        self.random = random.Random(seed)
+        self.load = fault.load
+        self.site: Site = node.site(fault.name)
+        self.proxy: Proxy | None = None
+        self.environment: dict[str, str] = {}
+        self.hooks = [*fault.load.hooks, *([f"tests.faults.controls:{mutant}"] if mutant else [])]
+        self.extra: dict[str, dict[str, Any]] = {"publisher": {}, "worker": {}}
+        self.killed: set[int] = set()
+        self.dead: dict[str, set[str]] = {name: set() for name in SIDES}
+        self.healed: float | None = None
+        self.told: list[str] = []
+        self.sides = {name: self._side(name) for name in fault.sides}
+
+    def _side(self, name: str) -> Side:
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        return Side(name, folder, Log(folder))
+
+    # -- processes ------------------------------------------------------------------------------------------
+
+    def url(self) -> str:
+        """The URL that programs get."""
+        host = None if self.proxy is None else f"127.0.0.1:{self.proxy.port}"
+        return self.site.url(host or self.fault.hosts(self), heartbeat=self.load.heartbeat, **self.fault.url_options)
+
+    def start(self, kind: str, side: Side, **more: Any) -> Process:
+        """Start a publisher or a worker."""
+        load = self.load
+        known = side.publishers if kind == "publisher" else side.workers
+        settings = {
+            "side": side.name, "url": self.fault.url(self), "service": f"{side.name}-{kind}",
+            "seed": self.random.randrange(1 << 30), "hooks": self.hooks, "accident": None,
+            **{name: getattr(load, name) for name in (
+                "rate", "count", "size", "timeout", "window", "grace", "work", "concurrency", "prefetch", "groups",
+                "ask", "fails", "hoard", "bound",
+            )},
+            **self.extra[kind],
+            **more,
+        }  # fmt: skip
+        if kind == "worker":
+            settings["hooks"] = [*settings["hooks"], *self.fault.worker_hooks]
+        process = Process(kind, f"{kind}-{len(known) + 1}", side.folder, settings, self.environment)
+        known.append(process)
+        return process
+
+    def queue(self, side: str, group: str) -> str:
+        """Name of a group's queue."""
+        return f"{side}-worker.{group}"
+
+    def begin(self) -> None:
+        """Workers, then publishers, then some messages through."""
+        for side in self.sides.values():
+            self.start("worker", side)
+        self.until(lambda side: self.is_ready(side.worker, side), 40, "the workers to be ready")
+        for side in self.sides.values():
+            self.start("publisher", side)
+        self.flow(30, what="the load to flow")
+
+    def is_ready(self, process: Process, side: Side) -> bool:
+        """Whether it has told that it is connected and serves."""
+        return bool(side.log.poll().facts("state", pid=process.pid, when="ready"))
+
+    def until(self, check: Callable[[Side], Any], timeout: float, what: str) -> None:
+        """Until this holds on every side."""
+        for side in self.sides.values():
+            eventually(lambda s=side: check(s), timeout, what=f"{side.name}: {what}")  # type: ignore[misc]
+
+    def flow(self, messages: int, timeout: float = 30.0, what: str = "messages to flow") -> None:
+        """Until so many more messages are confirmed and handled by every group."""
+        before = {name: self._through(side) for name, side in self.sides.items()}
+        self.until(lambda side: self._through(side) >= before[side.name] + messages, timeout, what)
+
+    def confirm(self, messages: int, timeout: float = 30.0) -> None:
+        """Until so many more are confirmed."""
+        before = {name: len(side.log.poll().confirmed()) for name, side in self.sides.items()}
+        self.until(lambda side: len(side.log.poll().confirmed()) >= before[side.name] + messages, timeout, "confirms")
+
+    def _through(self, side: Side) -> int:
+        log = side.log.poll()
+        confirmed = log.confirmed()
+        return min((len(confirmed & log.handled(group)) for group in self.load.groups), default=len(confirmed))
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL."""
+        self.killed.add(process.pid)
+        process.kill()
+
+    def mark_healed(self) -> None:
+        """From now on the clock of the recovery runs."""
+        self.healed = time.monotonic()
+
+    # -- what a witness may ask -----------------------------------------------------------------------------
+
+    def health(self, side: Side, process: Process) -> list[dict[str, Any]]:
+        """What a program has told of its health."""
+        return side.log.poll().facts("health", pid=process.pid)
+
+    def lost_connections(self, side: Side, kind: str) -> int:
+        """How often the programs of this kind connected again."""
+        processes = side.publishers if kind == "publisher" else side.workers
+        return sum(max((f["reconnects"] for f in self.health(side, p)), default=0) for p in processes)
+
+    def must(self, condition: object, what: str) -> None:
+        """Part of a witness: without it the run is invalid."""
+        if not condition:
+            raise Invalid(what)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def quiet(self, timeout: float) -> None:
+        """Publishers end with all outcomes; then until everything confirmed is handled."""
+        for side in self.sides.values():
+            if side.publisher.alive:
+                side.publisher.tell("stop")
+        for side in self.sides.values():
+            if side.publisher.alive:
+                side.publisher.stop(within=self.load.timeout + self.load.grace + 2.0)
+        for side in self.sides.values():
+            try:
+                eventually(lambda s=side: not s.log.poll().missing(self.load.groups, self.dead[s.name]), timeout)  # type: ignore[misc]
+            except AssertionError:
+                pass  # the judge counts what is missing
+
+    def end(self) -> None:
+        """Workers end by SIGTERM."""
+        for side in self.sides.values():
+            for worker in side.workers:
+                if worker.alive:
+                    worker.send(15)
+            for worker in side.workers:
+                if worker.alive:
+                    worker.terminate()
+
+    def clean(self) -> None:
+        """Leave nothing behind."""
+        for side in self.sides.values():
+            for process in [*side.publishers, *side.workers]:
+                if process.alive:
+                    process.send(18)
+                    process.kill()
+        if self.proxy is not None:
+            self.proxy.__exit__()
+        self.site.remove()
+
+
+class Fault:
+    """One kind of fault. Subclasses say how it comes about, how one sees that it did, and how it goes away."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    sides: ClassVar[tuple[str, ...]] = SIDES
+    node: ClassVar[str] = "shared"
+    """Which broker: ``shared``, ``mortal`` (may be killed, with TLS) or ``cluster``."""
+    load: ClassVar[Load] = Load()
+    repeats: ClassVar[int] = 3
+    proxied: ClassVar[bool] = False
+    url_options: ClassVar[dict[str, Any]] = {}
+    worker_hooks: ClassVar[tuple[str, ...]] = ()
+    quiet_seconds: ClassVar[float] = 20.0
+    resends: ClassVar[bool] = True
+    losses: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
+    one_queue: ClassVar[bool] = False
+    memory: ClassVar[float | None] = None
+    exit_codes: ClassVar[tuple[int, ...]] = (0,)
+    nothing_unknown: ClassVar[bool] = False
+    """The broker is back before any deadline, so that every publish must end in a confirm."""
+
+    def hosts(self, run: Run) -> str | None:
+        """Hosts for the URL, where they are not the node's own."""
+        return None
+
+    def url(self, run: Run) -> str:
+        """The URL that programs get."""
+        return run.url()
+
+    def prepare(self, run: Run) -> None:
+        """Before any process is started."""
+
+    def inject(self, run: Run) -> None:
+        """Under load: make it happen, and wait until it has had its effect."""
+
+    def witness(self, run: Run) -> None:
+        """Raise :class:`Invalid` unless it really happened."""
+        raise NotImplementedError
+
+    def heal(self, run: Run) -> None:
+        """Make it go away."""
+
+    def settle(self, run: Run) -> None:
+        """After the heal: until fresh messages flow. They are the canary."""
+        run.flow(20, 40, what="fresh messages to flow after the fault")
+
+    def check(self, run: Run, side: Side, verdict: Verdict) -> None:
+        """Whatever else this fault must show."""
+
+
+@dataclass
+class Result:
+    """What one run found."""
+
+    fault: Fault
+    seed: int
+    seconds: float = 0.0
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    invalid: str | None = None
+    folder: Path | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is wrong, by side."""
+        return [f"{side}: {problem}" for side, verdict in self.verdicts.items() for problem in verdict.problems]
+
+    @property
+    def codes(self) -> set[str]:
+        """Kinds of what is wrong."""
+        return {problem.code for verdict in self.verdicts.values() for problem in verdict.problems}
+
+    @property
+    def passed(self) -> bool:
+        """Whether the fault happened, and nothing is wrong."""
+        return self.invalid is None and not self.codes
+
+
+def execute(fault: Fault, node: Node, folder: Path, seed: int, mutant: str | None = None) -> Result:
+    """Run a fault once."""
+    began = time.monotonic()
+    run = Run(fault, node, folder, seed, mutant)
+    result = Result(fault, seed, folder=folder)
+    stuck: list[str] = []
+    try:
+        if fault.proxied:
+            run.proxy = Proxy(node.broker.port).__enter__()
+        fault.prepare(run)
+        run.begin()
+        for step in (fault.inject, fault.witness, fault.heal):
+            step(run)
+        if run.healed is None:
+            run.mark_healed()
+        try:
+            fault.settle(run)
+        except AssertionError as error:
+            stuck.append(f"no recovery: {error}")
+        run.quiet(fault.quiet_seconds)
+        try:
+            run.end()
+        except Hung as error:
+            stuck.append(str(error))
+        _judge(run, result, stuck)
+    except Invalid as invalid:
+        result.invalid = str(invalid)
+        run.quiet(0.0)
+        run.end()
+        _judge(run, result, stuck)
+    except AssertionError as error:
+        # Something that had to come before the judgement did not: a program stands still, or the suite is wrong.
+        stuck.append(str(error))
+        _judge(run, result, stuck)
+    finally:
+        run.clean()
+        result.seconds = time.monotonic() - began
+    return result
+
+
+def _judge(run: Run, result: Result, stuck: Iterable[str]) -> None:
+    fault = run.fault
+    for side in run.sides.values():
+        rules = Rules(
+            groups=run.load.groups,
+            timeout=run.load.timeout,
+            concurrency=run.load.concurrency,
+            window=run.load.window,
+            killed=frozenset(run.killed),
+            dead=frozenset(run.dead[side.name]),
+            ordered=fault.ordered,
+            one_queue=fault.one_queue,
+            resends=fault.resends,
+            losses=fault.losses,
+            memory=fault.memory,
+            exit_codes=fault.exit_codes,
+        )
+        verdict = result.verdicts[side.name] = judge(side.log, rules, run.healed)
+        for text in stuck:
+            verdict.says("stuck", text)
+        if fault.nothing_unknown:
+            failed = {name: verdict.counts[name] for name in OUTCOMES[1:] if verdict.counts[name]}
+            if failed:
+                verdict.says("unresolved", f"the broker was back in time, and yet {failed}")
+        _look_for_secrets(run, side, verdict)
+        if result.invalid is None:
+            _look_at_queues(run, side, verdict)
+            fault.check(run, side, verdict)
+
+
+def _look_for_secrets(run: Run, side: Side, verdict: Verdict) -> None:
+    for file in [*side.folder.glob("*.log"), *side.folder.glob("*.jsonl")]:
+        if run.site.password in file.read_text(errors="replace"):
+            verdict.says("secret", f"the password stands in {file.name}")
+
+
+def _look_at_queues(run: Run, side: Side, verdict: Verdict) -> None:
+    """Everything was settled: what the workers left unsettled would be in the queues now that they have gone."""
+    for group in run.load.groups:
+        queue = run.queue(side.name, group)
+        try:
+            left = run.site.ready(queue)
+        except Exception as error:
+            verdict.says("stuck", f"queue {queue} cannot be looked at: {type(error).__name__}")
+            continue
+        verdict.counts["left"] += left
+        if left:
+            verdict.says("stuck", f"{left} messages are left in {queue}")
+
+
+def with_load(fault: type[Fault], **changes: Any) -> Fault:
+    """The same fault under another load."""
+    made = fault()
+    made.load = replace(fault.load, **changes)  # type: ignore[misc]
+    return made
