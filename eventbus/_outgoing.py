@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypedDict
 
 import msgspec
@@ -14,6 +15,7 @@ from eventbus._events import EventSpec, is_event, spec_of
 from eventbus._ids import uuid7
 from eventbus._keys import key_headers
 from eventbus._message import MAX_TOPIC_BYTES, NO_HEADERS, HeaderValue, Message
+from eventbus._schedule import due_at
 from eventbus._subscription import default_exchange, exchange_of
 from eventbus._topology import Exchange
 
@@ -34,6 +36,8 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     persistent: bool | None = None
     correlation_id: str | None = None
     key: str | None = None
+    delay: float | None = None
+    deliver_at: datetime | None = None
     timeout: float | None = None
 
 
@@ -114,6 +118,12 @@ class Encoder:
         if key is not None:
             headers = {**headers, **key_headers(key)}
         ttl = options.ttl if options.ttl is not None else (spec.ttl if spec else None)
+        now = time.time()
+        due = due_at(options.delay, options.deliver_at, now)
+        if due is not None and (ttl is not None or request):
+            raise ConfigurationError(
+                "neither a request nor an event with a ttl can be delayed: it would expire meanwhile"
+            )
         return Message(
             exchange=self._exchange(options.exchange, shape),
             topic=topic,
@@ -121,7 +131,7 @@ class Encoder:
             id=uuid7(),
             type=options.type or (spec.type if spec else topic),
             source=self._source,
-            time=time.time(),
+            time=now,
             subject=topic,
             dataschema=spec.dataschema if spec else None,
             headers=headers,
@@ -130,6 +140,7 @@ class Encoder:
             priority=options.priority if options.priority is not None else (spec.priority if spec else None),
             ttl=ttl,
             persistent=_persistent(options, spec, request),
+            deliver_at=due,
         )
 
     def _as_declared(self, event: Any, shape: _Shape, spec: EventSpec) -> Message:
@@ -224,7 +235,8 @@ class PublishKeywords(TypedDict, total=False):
     ``topic``, ``exchange`` and ``type`` override those of the event class; ``headers`` are the application's own;
     ``mandatory`` raises Unroutable when nobody is subscribed; ``ttl`` is seconds until an undelivered message expires;
     ``key`` is the ordering key: ordered subscriptions handle messages of one key one after the other;
-    ``timeout`` is seconds until the outcome.
+    ``delay`` (seconds) or ``deliver_at`` (with a time zone) is when the broker shall hand the event to its queues: the
+    confirm comes at once; ``timeout`` is seconds until the outcome.
     """
 
     topic: str
@@ -237,6 +249,8 @@ class PublishKeywords(TypedDict, total=False):
     persistent: bool
     correlation_id: str
     key: str
+    delay: float
+    deliver_at: datetime
     timeout: float
 
 

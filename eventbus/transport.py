@@ -87,6 +87,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Buses of several processes reach each other."""
     direct_reply: bool = False
     """Has RabbitMQ's direct reply-to pseudo-queue."""
+    schedules: bool = False
+    """Keeps a message until its ``deliver_at``."""
     counts_crashes: bool = False
     """``attempt`` includes arrivals whose consumer died before it settled."""
 

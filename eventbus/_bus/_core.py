@@ -234,6 +234,8 @@ class BusCore(Registrar):
     def _message(self, event: Any, options: PublishOptions) -> Message:
         """The message of an event. :raises NotSent: it cannot be encoded."""
         message = self._encoder.message(event, options)
+        if message.deliver_at is not None and not self.transport.capabilities.schedules:
+            raise ConfigurationError("this transport delivers at once: it knows neither delay nor deliver_at")
         return self._middleware.outgoing(message) if self._middleware.watches_outgoing else message
 
     def _must_route(self, cls: type, chosen: bool | None) -> bool:

@@ -26,6 +26,7 @@ OUTGOING = prepare(
     HeaderEncoder(),
     Message(exchange="", topic="nowhere", body=b"y", id="an-id", type="t", source="s"),
     max_body=10,
+    service="s",
     deadline=0.0,
     done=lambda error: None,
 )

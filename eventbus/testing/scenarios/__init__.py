@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventbus.testing.scenarios.delays import Delays
 from eventbus.testing.scenarios.failures import Failures
 from eventbus.testing.scenarios.groups import Groups
 from eventbus.testing.scenarios.handlers import Handlers
@@ -17,7 +18,19 @@ from eventbus.testing.scenarios.settling import Settling
 
 
 class Scenarios(
-    Publishing, Messages, Routing, Groups, Settling, Failures, Losses, Handlers, Requests, Replies, Lifecycle, Kinds
+    Publishing,
+    Messages,
+    Routing,
+    Groups,
+    Settling,
+    Failures,
+    Delays,
+    Losses,
+    Handlers,
+    Requests,
+    Replies,
+    Lifecycle,
+    Kinds,
 ):
     """All of them."""
 

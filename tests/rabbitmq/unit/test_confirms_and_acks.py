@@ -30,7 +30,7 @@ class Channel:
 
     def send(self, topic: str, id: str = "same") -> None:
         message = Message(exchange="e", topic=topic, body=b"{}", id=id, type="t", source="s")
-        outgoing = prepare(HeaderEncoder(), message, max_body=1000, deadline=0.0, done=lambda error: None)
+        outgoing = prepare(HeaderEncoder(), message, service="s", max_body=1000, deadline=0.0, done=lambda error: None)
         self.publisher.send(outgoing)
 
     def receive(self, *frames: object) -> None:

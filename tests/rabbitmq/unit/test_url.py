@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 from eventbus_rabbitmq import RabbitMQTransport
-from eventbus_rabbitmq._operations import DELAYS, Declarer, delay_step
+from eventbus_rabbitmq._operations import Declarer
 from eventbus_rabbitmq._url import parse_url
+from eventbus_rabbitmq._waiting import DELAYS, delay_step
 
 from eventbus import ConfigurationError, Credentials, Queue, Secret, TLSConfig
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import time
 from functools import partial
 
 import msgspec
@@ -26,6 +28,8 @@ from ._queue import Arrival, Consumer, Queued
 from ._ready import Entry
 from ._tables import check_owner
 
+log = logging.getLogger("eventbus.memory")
+
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
 
@@ -35,7 +39,18 @@ class Core(Lifetimes):
     # -- publishing ---------------------------------------------------------------------------------------
 
     def publish(self, message: Message, *, twice: bool = False) -> PublishError | None:
-        """Hand the message to its queues; None is the confirm. ``twice`` adds a redelivered duplicate."""
+        """Hand the message to its queues when due; None is the confirm. ``twice`` adds a redelivered duplicate."""
+        if message.deliver_at is not None and (left := message.deliver_at - time.time()) > 0:
+            self.later(self.clock.now() + left, partial(self._due, message))
+            return None
+        return self._route(message, twice=twice)
+
+    def _due(self, message: Message) -> None:
+        outcome = self._route(message)
+        if outcome is not None:
+            log.warning("a delayed message could not be delivered: %s", outcome)
+
+    def _route(self, message: Message, *, twice: bool = False) -> PublishError | None:
         exchange = message.exchange
         if not exchange and message.topic in self.repliers:
             self._reply(self.repliers[message.topic], message)

@@ -70,7 +70,11 @@ class MemoryTransport:
     def capabilities(self) -> Capabilities:
         """Nothing survives the process, and nothing leaves it."""
         return Capabilities(
-            durable=False, processes=False, direct_reply=True, counts_crashes=self.broker.queue_type == "quorum"
+            durable=False,
+            processes=False,
+            direct_reply=True,
+            schedules=True,
+            counts_crashes=self.broker.queue_type == "quorum",
         )
 
     def sync_link(self, settings: LinkSettings, on_status: StatusListener) -> MemorySyncLink:

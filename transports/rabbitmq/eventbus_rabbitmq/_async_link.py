@@ -30,7 +30,11 @@ class RabbitMQAsyncLink:
         self._reactor = AsyncioReactor(options, settings.service, self._contexts)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed, ack_linger=ACK_LINGER)
         self._prepare = partial(
-            prepare, HeaderEncoder(), max_body=settings.max_body, queue_exchange=options.queue_exchange
+            prepare,
+            HeaderEncoder(),
+            max_body=settings.max_body,
+            service=settings.service,
+            queue_exchange=options.queue_exchange,
         )
         self._change = asyncio.Event()
         self._closed = False

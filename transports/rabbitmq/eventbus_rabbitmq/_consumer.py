@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ from eventbus_rabbitmq._port import (
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._recognising import Recognised
 from eventbus_rabbitmq._settling import Republish, Settling
+from eventbus_rabbitmq._waiting import DELIVER_AT
+from eventbus_rabbitmq._waiting import arrived as delayed
 from eventbus_rabbitmq._wire.properties import Properties
 
 log = logging.getLogger("eventbus.rabbitmq")
@@ -223,7 +226,7 @@ class Consumer:
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
-        first_seen = None
+        first_seen, early = None, 0.0
         if exchange == self._queue_exchange:
             exchange = ""
         if isinstance(properties, Recognised):
@@ -235,22 +238,26 @@ class Consumer:
             attempt, first_seen = origin.attempt, origin.first_seen
             if origin.message is not message:
                 message = without_brokers_own(origin.message)  # what the wait queue wrote is no part of the original
+            if DELIVER_AT in message.headers:
+                message, early = delayed(without_brokers_own(message), time.time())
             if redelivered or crashes is not None:
                 attempt += _crashes(crashes, redelivered)
         if not self.spec.auto_ack and not self.spec.direct_reply:
             life.acks.delivered(tag)
-        self._listener.delivered(
-            Incoming(
-                message=message,
-                consumer=self.spec.name,
-                queue=life.queue or self.spec.queue.name,
-                attempt=attempt,
-                redelivered=redelivered,
-                first_seen=first_seen,
-                token=(life, tag),
-                problem=problem,
-            )
+        incoming = Incoming(
+            message=message,
+            consumer=self.spec.name,
+            queue=life.queue or self.spec.queue.name,
+            attempt=attempt,
+            redelivered=redelivered,
+            first_seen=first_seen,
+            token=(life, tag),
+            problem=problem,
         )
+        if early:
+            self.settling.hold(incoming, early, self._listener.delivered)
+        else:
+            self._listener.delivered(incoming)
 
 
 def _crashes(count: Any, redelivered: bool) -> int:

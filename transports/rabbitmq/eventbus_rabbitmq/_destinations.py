@@ -11,8 +11,7 @@ from eventbus import EventBusError
 from eventbus._topology import Exchange
 from eventbus_rabbitmq._control import Control
 from eventbus_rabbitmq._errors import MissingEntity
-from eventbus_rabbitmq._operations import Declarer, wait_queue_name
-from eventbus_rabbitmq._options import QueueType
+from eventbus_rabbitmq._operations import Declarer
 from eventbus_rabbitmq._port import Channel, Reactor, Steps
 from eventbus_rabbitmq._publisher import Outgoing
 
@@ -39,7 +38,6 @@ class Destinations:
         self._known: dict[str, float] = {}
         self._missing: dict[str, tuple[float, EventBusError]] = {}
         self._parked: dict[str, list[Outgoing]] = {}
-        self._waits: dict[str, tuple[str, float, QueueType]] = {}
 
     def connected(self, control: Control) -> None:
         """A new connection: nothing is known of its broker."""
@@ -57,15 +55,9 @@ class Destinations:
         """An exchange that shall exist."""
         self._desired[exchange.name] = exchange
 
-    def wait_queue(self, queue: str, seconds: float, like: QueueType) -> str:
-        """Name of the queue where copies for ``queue`` wait; noted, so that it can be declared."""
-        name = wait_queue_name(queue, seconds)
-        self._waits[name] = (queue, seconds, like)
-        return name
-
     def forget(self, outgoing: Outgoing) -> None:
         """Look for this message's destination again."""
-        self._known.pop(outgoing.topic if outgoing.wait is not None else outgoing.exchange, None)
+        self._known.pop(outgoing.exchange if outgoing.wait is None else outgoing.wait.name, None)
 
     def forget_exchange(self, name: str, error: EventBusError) -> None:
         """The broker has said that this exchange does not exist."""
@@ -76,7 +68,7 @@ class Destinations:
     def ready_for(self, outgoing: Outgoing, now: float) -> bool:
         """Whether the message's destination is known to exist; else it is parked, or refused."""
         if outgoing.wait is not None:
-            key = outgoing.topic
+            key = outgoing.wait.name
             known = self._known.get(key, -FOREVER) > now - WAIT_QUEUE_SECONDS
         else:
             key = outgoing.exchange
@@ -97,13 +89,21 @@ class Destinations:
         return False
 
     def _make_sure(self, outgoing: Outgoing) -> Callable[[Channel], Steps[None]]:
-        if outgoing.wait is not None:
-            queue, seconds, like = self._waits[outgoing.topic]
-            return lambda channel: self._declarer.wait_queue(channel, queue, seconds, like)
-        exchange = self._desired.get(outgoing.exchange)
+        wait = outgoing.wait
+        if wait is None:
+            return self._exchange(outgoing.exchange)
+
+        def steps(channel: Channel) -> Steps[None]:
+            if wait.topic is None and wait.to:
+                yield from self._exchange(wait.to)(channel)  # what it waits for must exist, too
+            yield from self._declarer.wait(channel, wait)
+
+        return steps
+
+    def _exchange(self, name: str) -> Callable[[Channel], Steps[None]]:
+        exchange = self._desired.get(name)
         if exchange is not None:
             return lambda channel: self._declarer.exchange(channel, exchange)
-        name = outgoing.exchange
         return lambda channel: self._declarer.check_exchange(channel, name)
 
     def _made_sure(self, key: str, error: EventBusError | None) -> None:

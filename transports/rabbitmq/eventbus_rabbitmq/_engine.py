@@ -22,11 +22,12 @@ from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
-from eventbus_rabbitmq._options import QueueType, RabbitMQOptions
+from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._port import Reactor, Session, Timer
 from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._publisher import Outgoing
 from eventbus_rabbitmq._publishing import FOREVER, Publishing
+from eventbus_rabbitmq._waiting import Wait
 
 log = logging.getLogger("eventbus.rabbitmq")
 
@@ -64,7 +65,11 @@ class Engine:
         )
         # What has come within the limit must also go back.
         self._prepare = partial(
-            prepare, HeaderEncoder(), max_body=settings.max_body + 1, queue_exchange=options.queue_exchange
+            prepare,
+            HeaderEncoder(),
+            max_body=settings.max_body + 1,
+            service=settings.service,
+            queue_exchange=options.queue_exchange,
         )
         hosts = list(options.hosts)
         random.shuffle(hosts)
@@ -171,14 +176,13 @@ class Engine:
     def _republish(
         self,
         copy: Message,
-        wait: float | None,
-        like: QueueType,
+        wait: Wait | None,
         alive: Callable[[], bool],
         done: Callable[[PublishError | None], None],
     ) -> None:
         """Publish a retry or dead-letter copy: no deadline of its own, as long as its original can be settled."""
         if wait is not None:
-            copy = msgspec.structs.replace(copy, topic=self.publishing.destinations.wait_queue(copy.topic, wait, like))
+            copy = msgspec.structs.replace(copy, topic=wait.name)
         self._copies += 1
 
         def finished(error: PublishError | None) -> None:

@@ -21,25 +21,13 @@ from eventbus_rabbitmq._port import (
     Session,
     Steps,
 )
+from eventbus_rabbitmq._waiting import Wait
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 CONSUMER_TAG = "eventbus"
 
-# One wait queue for each step, so that a short delay never stands behind a long one, and queues stay few.
-DELAYS = (
-    0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
-    2 * 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400,
-)  # fmt: skip
-
-
-def delay_step(seconds: float) -> float:
-    """The next delay of the ladder that is no shorter."""
-    return next((step for step in DELAYS if step >= seconds), DELAYS[-1])
-
-
-def wait_queue_name(queue: str, seconds: float) -> str:
-    """Where copies wait ``seconds`` before they go back to ``queue``."""
-    return f"{queue}.wait.{round(seconds * 1000)}"
+# At-least-once dead-lettering works only together with reject-publish (docs/quorum-queues).
+AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 
 
 class Declarer:
@@ -147,9 +135,7 @@ class Declarer:
             found["x-dead-letter-exchange"] = self.queue_exchange.name
             found["x-dead-letter-routing-key"] = queue.dead_letter
             if kind == "quorum":
-                # At-least-once dead-lettering works only together with reject-publish (docs/quorum-queues).
-                found["x-dead-letter-strategy"] = "at-least-once"
-                found["x-overflow"] = "reject-publish"
+                found |= AT_LEAST_ONCE
         if queue.message_ttl is not None:
             found["x-message-ttl"] = round(queue.message_ttl * 1000)
         if queue.expires is not None:
@@ -160,20 +146,28 @@ class Declarer:
             found["x-single-active-consumer"] = True
         return {**found, **queue.arguments}
 
-    def wait_queue(self, channel: Channel, queue: str, seconds: float, like: QueueType) -> Steps[None]:
-        """Make sure of the queue where copies for ``queue`` wait.
+    def wait(self, channel: Channel, wait: Wait) -> Steps[None]:
+        """Make sure of the queue where messages wait, and of the exchange before it where they keep their topic.
 
-        It expires when unused, and publishing is no use to a broker: so it lives twice its delay and some minutes
-        longer than the last declaration, and is declared again before a copy that comes a minute later.
+        The queue expires when unused, and publishing is no use to a broker: so it lives twice its delay and some
+        minutes longer than the last declaration, and is declared again before a message that comes a minute later. Its
+        exchange goes with it.
         """
+        like = wait.like or self._queue_type
+        arguments: dict[str, Any] = {"x-dead-letter-exchange": wait.to}
+        if wait.topic is not None:
+            arguments["x-dead-letter-routing-key"] = wait.topic
+        if like == "quorum":
+            arguments |= AT_LEAST_ONCE
         waiting = Queue(
-            name=wait_queue_name(queue, seconds),
-            type=like,
-            dead_letter=queue,
-            message_ttl=seconds,
-            expires=2 * seconds + 600,
+            name=wait.name, type=like, message_ttl=wait.seconds, expires=2 * wait.seconds + 600, arguments=arguments
         )
-        yield from self._create(channel, waiting)
+        if wait.topic is not None:
+            yield from self._create(channel, waiting)
+            return
+        yield DeclareExchange(channel, wait.name, "topic", False, True, True, False, {})
+        yield self._queue_operation(channel, waiting, False)
+        yield BindQueue(channel, wait.name, wait.name, "#", {})
 
     def consumer(self, channel: Channel, spec: ConsumerSpec) -> Steps[str]:
         """Everything that a consumer needs, then the consumer. Gives the queue's name."""

@@ -13,6 +13,7 @@ import msgspec
 
 from eventbus import PublishError, Rejected, Unroutable
 from eventbus_rabbitmq._content import ContentReader
+from eventbus_rabbitmq._waiting import Wait
 from eventbus_rabbitmq._wire.frames import (
     ACK,
     CHANNEL_CLOSE,
@@ -46,8 +47,8 @@ class Outgoing(msgspec.Struct, gc=False, kw_only=True, eq=False):
     sends: int = 0
     """How often it was written; bytes may have left each time, on this or an earlier connection."""
     returned: str | None = None
-    wait: float | None = None
-    """For a copy to a wait queue: its seconds."""
+    wait: Wait | None = None
+    """Where it waits before it is delivered."""
     by: Callable[[Outgoing], None] | None = None
     """For a request by direct reply-to: the channel that gets the reply."""
     alive: Callable[[], bool] | None = None

@@ -21,9 +21,9 @@ from eventbus.transport import (
 )
 from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import without_brokers_own
-from eventbus_rabbitmq._operations import Declarer, delay_step
-from eventbus_rabbitmq._options import QueueType
+from eventbus_rabbitmq._operations import Declarer
 from eventbus_rabbitmq._port import Reactor, Timer
+from eventbus_rabbitmq._waiting import Wait, delay_step, held_copy, split, wait_queue_name
 from eventbus_rabbitmq._wire.frames import nack_frame, reject_frame
 
 log = logging.getLogger("eventbus.rabbitmq")
@@ -31,8 +31,8 @@ log = logging.getLogger("eventbus.rabbitmq")
 REQUEUE_PAUSE = 1.0
 
 Alive = Callable[[], bool]
-Republish = Callable[[Message, float | None, QueueType, Alive, Callable[[PublishError | None], None]], None]
-"""``(copy, wait seconds, its queue's type, is the original alive, done)``"""
+Republish = Callable[[Message, Wait | None, Alive, Callable[[PublishError | None], None]], None]
+"""``(copy, where it waits, is the original alive, done)``"""
 
 
 def acks_at_once(prefetch: int) -> int:
@@ -92,7 +92,16 @@ class Settling:
             # A time to live would end the wait early.
             self._copy(life, tag, msgspec.structs.replace(copy, ttl=None), delay_step(delay))
 
-    def _copy(self, life: Life, tag: int, copy: Message, wait: float | None) -> None:
+    def hold(self, incoming: Incoming, seconds: float, deliver: Callable[[Incoming], None]) -> None:
+        """Let a delivery that has come before its time wait for the rest of it."""
+        life, tag = incoming.token
+        if not self._settles or not self._spec.queue.name:  # gone from the broker, or as soon as we are
+            self._reactor.call_later(seconds, lambda: deliver(incoming) if life.alive else None)
+            return
+        step, rest = split(seconds)
+        self._copy(life, tag, held_copy(incoming, rest), step)
+
+    def _copy(self, life: Life, tag: int, copy: Message, seconds: float | None) -> None:
         """Put the copy in its place; the original is acked once that is confirmed."""
 
         def alive() -> bool:
@@ -115,7 +124,17 @@ class Settling:
                 self._now(life, tag, nack_frame(life.number, tag, requeue=True))
 
         if alive():
-            self._republish(without_brokers_own(copy), wait, self._declarer.type_of(self._spec.queue), alive, done)
+            wait = None if seconds is None else self._wait(copy.topic, seconds)
+            self._republish(without_brokers_own(copy), wait, alive, done)
+
+    def _wait(self, queue: str, seconds: float) -> Wait:
+        return Wait(
+            name=wait_queue_name(queue, seconds),
+            seconds=seconds,
+            to=self._declarer.queue_exchange.name,
+            topic=queue,
+            like=self._declarer.type_of(self._spec.queue),
+        )
 
     def _ack(self, life: Life, tag: int) -> None:
         life.acks.ack(tag)

@@ -53,7 +53,11 @@ class RabbitMQSyncLink:
         self._reactor = PikaReactor(options, settings.service, self._contexts)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed)
         self._prepare = partial(
-            prepare, HeaderEncoder(), max_body=settings.max_body, queue_exchange=options.queue_exchange
+            prepare,
+            HeaderEncoder(),
+            max_body=settings.max_body,
+            service=settings.service,
+            queue_exchange=options.queue_exchange,
         )
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False

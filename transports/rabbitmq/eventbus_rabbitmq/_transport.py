@@ -54,6 +54,7 @@ class RabbitMQTransport:
             durable=True,
             processes=True,
             direct_reply=True,
+            schedules=True,
             counts_crashes=self.options.queue_type == "quorum",
         )
 
