@@ -6,9 +6,9 @@ import inspect
 from types import ModuleType
 
 from tests.faults.harness import Fault
-from tests.faults.kinds import connections
+from tests.faults.kinds import connections, network
 
-MODULES: tuple[ModuleType, ...] = (connections,)
+MODULES: tuple[ModuleType, ...] = (connections, network)
 
 
 def faults() -> dict[str, type[Fault]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventbus.testing import eventually
 from tests.faults.brokers import Node, Site
 from tests.faults.oracle import OUTCOMES, Log, Rules, Verdict, judge
 from tests.faults.processes import Hung, Process
@@ -18,8 +17,24 @@ from tests.faults.proxy import Proxy
 SIDES = ("sync", "async")
 
 
+POLL = 0.05
+
+
 class Invalid(Exception):
     """The fault did not really happen, so the run proves nothing."""
+
+
+def wait_for(check: Callable[[], Any], timeout: float, what: str, *, every: float = POLL) -> Any:
+    """Until ``check`` gives something true, and that; AssertionError after ``timeout`` seconds.
+
+    Looks less often than :func:`eventbus.testing.eventually`: a look reads records, and the load needs the processor.
+    """
+    until = time.monotonic() + timeout
+    while not (value := check()):
+        if time.monotonic() > until:
+            raise AssertionError(f"{what} did not come about within {timeout:g} s")
+        time.sleep(every)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +43,7 @@ class Load:
 
     rate: float = 150.0
     count: int | None = None
-    """Messages of each of the three lanes; None: until told to stop."""
+    """Messages of each lane; None: until told to stop."""
     size: int = 0
     timeout: float = 20.0
     window: int = 1000
@@ -38,6 +53,7 @@ class Load:
     prefetch: int = 6
     heartbeat: int = 2
     groups: tuple[str, ...] = ("ordered", "parallel")
+    lanes: tuple[str, ...] = ("one", "two", "pipe")
     ask: bool = False
     fails: int = 0
     hoard: bool = False
@@ -81,7 +97,8 @@ class Run:
         self.killed: set[int] = set()
         self.dead: dict[str, set[str]] = {name: set() for name in SIDES}
         self.healed: float | None = None
-        self.told: list[str] = []
+        self.secrets = [self.site.password]
+        self._log_from = len(node.broker.log_text())
         self.sides = {name: self._side(name) for name in fault.sides}
 
     def _side(self, name: str) -> Side:
@@ -105,6 +122,7 @@ class Run:
             "seed": self.random.randrange(1 << 30), "hooks": self.hooks, "accident": None,
             **{name: getattr(load, name) for name in (
                 "rate", "count", "size", "timeout", "window", "grace", "work", "concurrency", "prefetch", "groups",
+                "lanes",
                 "ask", "fails", "hoard", "bound",
             )},
             **self.extra[kind],
@@ -136,7 +154,7 @@ class Run:
     def until(self, check: Callable[[Side], Any], timeout: float, what: str) -> None:
         """Until this holds on every side."""
         for side in self.sides.values():
-            eventually(lambda s=side: check(s), timeout, what=f"{side.name}: {what}")  # type: ignore[misc]
+            wait_for(lambda s=side: check(s), timeout, f"{side.name}: {what}")  # type: ignore[misc]
 
     def flow(self, messages: int, timeout: float = 30.0, what: str = "messages to flow") -> None:
         """Until so many more messages are confirmed and handled by every group."""
@@ -173,6 +191,20 @@ class Run:
         processes = side.publishers if kind == "publisher" else side.workers
         return sum(max((f["reconnects"] for f in self.health(side, p)), default=0) for p in processes)
 
+    def broker_log(self) -> str:
+        """What the broker has logged since the run began."""
+        return self.node.broker.log_text()[self._log_from :]
+
+    def outcomes(self, side: Side, name: str) -> list[dict[str, Any]]:
+        """The outcomes of a kind, as they were told."""
+        return [fact for fact in side.log.poll().outcomes.values() if fact["outcome"] == name]
+
+    def restart(self, kind: str, side: Side, **more: Any) -> Process:
+        """Start another one of a kind, which takes over, and wait until it is ready."""
+        process = self.start(kind, side, **more)
+        wait_for(lambda: self.is_ready(process, side), 40, f"{side.name}: the new {kind} to be ready")
+        return process
+
     def must(self, condition: object, what: str) -> None:
         """Part of a witness: without it the run is invalid."""
         if not condition:
@@ -190,9 +222,13 @@ class Run:
                 side.publisher.stop(within=self.load.timeout + self.load.grace + 2.0)
         for side in self.sides.values():
             try:
-                eventually(lambda s=side: not s.log.poll().missing(self.load.groups, self.dead[s.name]), timeout)  # type: ignore[misc]
+                wait_for(lambda s=side: self.all_handled(s), timeout, "quiet", every=self.fault.poll)  # type: ignore[misc]
             except AssertionError:
                 pass  # the judge counts what is missing
+
+    def all_handled(self, side: Side) -> bool:
+        """Whether every confirmed message was handled in every group."""
+        return not side.log.poll().missing(self.load.groups, self.dead[side.name])
 
     def end(self) -> None:
         """Workers end by SIGTERM."""
@@ -230,6 +266,7 @@ class Fault:
     url_options: ClassVar[dict[str, Any]] = {}
     worker_hooks: ClassVar[tuple[str, ...]] = ()
     quiet_seconds: ClassVar[float] = 20.0
+    poll: ClassVar[float] = POLL
     resends: ClassVar[bool] = True
     losses: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
@@ -367,8 +404,12 @@ def _judge(run: Run, result: Result, stuck: Iterable[str]) -> None:
 
 def _look_for_secrets(run: Run, side: Side, verdict: Verdict) -> None:
     for file in [*side.folder.glob("*.log"), *side.folder.glob("*.jsonl")]:
-        if run.site.password in file.read_text(errors="replace"):
+        text = file.read_text(errors="replace")
+        if any(secret in text for secret in run.secrets):
             verdict.says("secret", f"the password stands in {file.name}")
+    for fact in side.log.facts("fatal"):
+        if not fact["ours"]:
+            verdict.says("foreign", f"a program ended by {fact['error']}: {fact['text']}")
 
 
 def _look_at_queues(run: Run, side: Side, verdict: Verdict) -> None:

@@ -73,14 +73,12 @@ class Pair:
     async def _pump(self, source: Any, target: Any, way: str) -> None:
         proxy = self.proxy
         try:
-            while data := await source.read(CHUNK if proxy.rate is None else max(1, int(proxy.rate / 10))):
+            while data := await source.read(CHUNK):
                 proxy.bytes[way] += len(data)
                 while proxy.silent == "both" or proxy.silent == way:
                     proxy.counts["silenced"] += 1
                     await proxy.change.wait()
-                if proxy.rate is not None:
-                    proxy.counts["slowed"] += 1
-                    await asyncio.sleep(len(data) / proxy.rate)
+                data = await self._crawl(data, target, way)
                 if way == "up" and proxy.cut_in_frame and len(data) > 1:
                     data = self._torn(data)
                 elif way == "up":
@@ -95,6 +93,18 @@ class Pair:
         except (OSError, asyncio.IncompleteReadError):
             pass
         self.end(reset=False)
+
+    async def _crawl(self, data: bytes, target: Any, way: str) -> bytes:
+        """Pass ``data`` at the rate of the moment; gives what is left when there is no limit any more."""
+        while data and (rate := self.proxy.rate) is not None:
+            piece, data = data[: max(1, int(rate / 10))], data[max(1, int(rate / 10)) :]
+            self.proxy.counts["slowed"] += len(piece)
+            await asyncio.sleep(len(piece) / rate)
+            if way == "up":
+                self.out.feed(piece)
+            target.write(piece)
+            await target.drain()
+        return data
 
     def _torn(self, data: bytes) -> bytes:
         """A beginning of ``data`` that ends in the middle of a frame."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-from eventbus.testing import eventually
-from tests.faults.harness import Fault, Load, Run, Side
+from tests.faults.harness import Fault, Load, Run, Side, wait_for
 from tests.faults.oracle import Verdict
 
 
@@ -46,7 +46,7 @@ class ConnectionsClosed(Fault):
 
     def inject(self, run: Run) -> None:
         run.flow(run.random.randint(5, 60))
-        eventually(lambda: len(run.site.connections("")) >= 3 * len(run.sides), 20, what="connections to close")
+        wait_for(lambda: len(run.site.connections("")) >= 3 * len(run.sides), 20, "connections to close")
         self.closed = run.site.close_connections("")
 
     def witness(self, run: Run) -> None:
@@ -58,28 +58,50 @@ class ConnectionsClosed(Fault):
         ended = sum(1 for one in side.log.arrivals.values() for arrivals in one.values() for a in arrivals if a.end)
         if begun != ended:
             verdict.says("cancelled", f"{begun - ended} handlers never came to their end")
-        if "unknown delivery tag" in run.node.broker.log_text():
+        if "unknown delivery tag" in run.broker_log():
             verdict.says("stale ack", "the broker was sent a delivery tag that it does not know")
 
 
-class CutInFrame(Fault):
-    """R18: the network resets connections in the middle of frames, sweeping over random places."""
+class BrokerFrozen(Fault):
+    """R3: the node stops for three heartbeats; publishes end at their deadlines, not at a heartbeat's."""
 
-    name, title = "cut-in-frame", "TCP cut in the middle of a frame"
-    proxied = True
-    nothing_unknown = True
-    load = Load(size=300)
+    name, title = "broker-frozen", "broker SIGSTOP for 3 heartbeats"
+    load = Load(timeout=3.0)
+    repeats = 2
 
     def inject(self, run: Run) -> None:
-        assert run.proxy is not None
-        for _ in range(4):
-            run.proxy.cut(2)
-            run.flow(10, 40)
+        run.flow(run.random.randint(5, 60))
+        self.before = {name: len(side.log.poll().confirmed()) for name, side in run.sides.items()}
+        run.node.broker.pause()
+        time.sleep(3 * run.load.heartbeat + 0.5)
+        self.state = Path(f"/proc/{run.node.broker.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        run.node.broker.resume()
+        run.mark_healed()
 
     def witness(self, run: Run) -> None:
-        assert run.proxy is not None
-        run.must(run.proxy.counts["cut in frame"] >= 4, f"{run.proxy.counts} were cut")
+        run.must(self.state == "T", f"the broker was in state {self.state}")
+        run.until(lambda s: run.outcomes(s, "unknown") or run.outcomes(s, "not_sent"), 10, "deadlines to pass")
+
+    def check(self, run: Run, side: Side, verdict: Verdict) -> None:
+        if verdict.gap < 2 * run.load.heartbeat:
+            verdict.says("false confirm", f"the longest time without a confirm was {verdict.gap:.1f} s")
+
+
+class BrokerStopped(Fault):
+    """R2: an operator stops the broker in good order, and starts it again."""
+
+    name, title = "broker-stopped", "broker stopped and started in order"
+    nothing_unknown = True
+    repeats = 2
+
+    def inject(self, run: Run) -> None:
+        run.flow(run.random.randint(5, 60))
+        run.node.ctl("stop_app")
+        time.sleep(1.0)
+
+    def witness(self, run: Run) -> None:
+        run.must("CONNECTION_FORCED" in run.broker_log() or "shutdown" in run.broker_log(), "nobody was disconnected")
 
     def heal(self, run: Run) -> None:
-        assert run.proxy is not None
-        run.proxy.heal()
+        run.node.ctl("start_app")
+        run.mark_healed()

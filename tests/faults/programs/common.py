@@ -10,6 +10,7 @@ import queue
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ class Program:
                 self.paused.clear()
             elif command.startswith("work "):
                 self.work = float(command[5:])
+            elif command == "tell":
+                self.record.state("told", wall=time.time())
             else:
                 self.commands.put(command)
         self.stopping.set()  # the harness is gone

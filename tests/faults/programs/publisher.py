@@ -15,7 +15,7 @@ from typing import Any
 from eventbus import AsyncEventBus, EventBus, EventBusError
 from tests.faults.programs.common import TICK, Program, Question, Step, told
 
-LANES = ("one", "two", "pipe")
+PIPE = "pipe"
 
 
 class Lane:
@@ -25,7 +25,8 @@ class Lane:
         self.program = program
         self.key = f"{program.settings.side}-{program.record._pid}-{name}"
         self.number = 0
-        self.pause = len(LANES) / program.settings.rate
+        self.piped = name == PIPE
+        self.pause = len(program.settings.lanes) / program.settings.rate
         self.due = time.monotonic()
 
     def wait(self) -> float:
@@ -76,9 +77,8 @@ def run_sync(program: Program) -> int:
         bus.stop()
         return program.fatal(error)
     program.record.state("ready")
-    threads = [threading.Thread(target=one_by_one, args=(bus, Lane(program, name))) for name in LANES[:-1]]
-    pipe: deque[tuple[Step, Any]] = deque()
-    threads.append(threading.Thread(target=pipelined, args=(bus, Lane(program, LANES[-1]), pipe)))
+    lanes = [Lane(program, name) for name in program.settings.lanes]
+    threads = [threading.Thread(target=pipelined if lane.piped else one_by_one, args=(bus, lane)) for lane in lanes]
     if program.settings.ask:
         threads.append(threading.Thread(target=asking, args=(bus, program)))
     for thread in threads:
@@ -99,7 +99,8 @@ def run_sync(program: Program) -> int:
 
 def one_by_one(bus: EventBus, lane: Lane) -> None:
     while not lane.ends():
-        time.sleep(lane.wait())
+        if (pause := lane.wait()) > 0:
+            time.sleep(pause)
         step = lane.next()
         if step is not None:
             error: BaseException | None = None
@@ -110,9 +111,11 @@ def one_by_one(bus: EventBus, lane: Lane) -> None:
             lane.ended(step, error)
 
 
-def pipelined(bus: EventBus, lane: Lane, open_: deque[tuple[Step, Any]]) -> None:
+def pipelined(bus: EventBus, lane: Lane) -> None:
+    open_: deque[tuple[Step, Any]] = deque()
     while not lane.ends():
-        time.sleep(lane.wait())
+        if (pause := lane.wait()) > 0:
+            time.sleep(pause)
         step = lane.next()
         if step is None:
             continue
@@ -170,8 +173,8 @@ async def run_async(program: Program) -> int:
         await bus.stop()
         return program.fatal(error)
     program.record.state("ready", tasks=len(asyncio.all_tasks()))
-    tasks = [asyncio.create_task(one_by_one_async(bus, Lane(program, name))) for name in LANES[:-1]]
-    tasks.append(asyncio.create_task(pipelined_async(bus, Lane(program, LANES[-1]))))
+    lanes = [Lane(program, name) for name in program.settings.lanes]
+    tasks = [asyncio.create_task((pipelined_async if lane.piped else one_by_one_async)(bus, lane)) for lane in lanes]
     if program.settings.ask:
         tasks.append(asyncio.create_task(asking_async(bus, program)))
     last: list[Any] = []
