@@ -64,14 +64,19 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def access_of(
-    service: str, subscriptions: Sequence[Subscription], *, publishes: Sequence[type], requests: Sequence[type]
+    service: str,
+    subscriptions: Sequence[Subscription],
+    *,
+    publishes: Sequence[type],
+    requests: Sequence[type],
+    schedules: Sequence[type] = (),
 ) -> Access:
     """What a service with these subscriptions, events and requests does at the broker."""
 
     def write(cls: type, *, responder: bool) -> Write:
         spec = spec_of(cls)
         exchange = exchange_of(spec, responder=responder)
-        return Write(exchange=exchange.name, pattern=spec.template.pattern, what=spec.type)
+        return Write(exchange=exchange.name, pattern=spec.template.pattern, what=spec.type, delayed=cls in schedules)
 
     return Access(
         service=service,

@@ -83,11 +83,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service publishes: to ``exchange``, with topics that match ``pattern``; ``what`` names the event."""
+    """What a service publishes: to ``exchange``, with topics that match ``pattern``; ``what`` names the event.
+
+    ``delayed`` says that it publishes some of them with a delay.
+    """
 
     exchange: str
     pattern: str
     what: str
+    delayed: bool = False
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,6 +68,7 @@ class BusCore(Registrar):
         credentials: CredentialsSource | None = None,
         publishes: Iterable[type] = (),
         requests: Iterable[type] = (),
+        schedules: Iterable[type] = (),
         policies: Iterable[Policy] = (),
     ) -> None:
         if window < 1 or timeout <= 0 or grace < 0 or max_body < 1:
@@ -107,7 +108,8 @@ class BusCore(Registrar):
         self._unroutable_topics: set[str] = set()
         self._unroutable = 0
         self._status = LinkStatus(phase=Phase.IDLE)
-        self._publishes = tuple(dict.fromkeys(publishes))
+        self._schedules = tuple(dict.fromkeys(schedules))
+        self._publishes = tuple(dict.fromkeys((*publishes, *self._schedules)))
         self._requests = tuple(dict.fromkeys(requests))
         self._policies = tuple(policies)
         for responder, classes in ((False, self._publishes), (True, self._requests)):
@@ -185,10 +187,16 @@ class BusCore(Registrar):
     def topology(self) -> Topology:
         """The exchanges, queues, bindings and policies that this bus needs, and what it does with them, as a value.
 
-        What it publishes and asks is known from ``publishes`` and ``requests``.
+        What it publishes and asks is known from ``publishes``, ``schedules`` (with a delay) and ``requests``.
         """
         subscriptions = [served.subscription for served in self._served.values()]
-        access = access_of(self._settings.service, subscriptions, publishes=self._publishes, requests=self._requests)
+        access = access_of(
+            self._settings.service,
+            subscriptions,
+            publishes=self._publishes,
+            requests=self._requests,
+            schedules=self._schedules,
+        )
         whole = Topology(exchanges=tuple(self._exchanges.values()), policies=self._policies, services=(access,))
         for subscription in subscriptions:
             whole = whole.merged(subscription.consumer().topology)

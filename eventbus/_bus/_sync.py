@@ -56,6 +56,7 @@ class EventBus(BusCore):
     :param credentials: who logs in, or a function that says so at every connect, and before they expire (tokens).
     :param publishes: event classes that this service publishes: for its topology, and the permissions made from that.
     :param requests: request classes that it asks.
+    :param schedules: event classes that it publishes with a delay, among others.
     :param policies: policies of the broker that belong to its topology.
     :raises ConfigurationError: URL, installation or parameters do not fit.
     """

@@ -231,3 +231,51 @@ def test_what_the_service_may_do_is_not_refused_to_a_plain_client(strict: Callab
     assert raw(strict("signup"), work) == 0
     assert raw(strict("emails"), lambda channel: channel.basic_get("emails.shop.registered")) == 0
     assert done.is_set()
+
+
+@pytest.fixture
+def scheduling(site: Site) -> Callable[[str], str]:
+    """A service that publishes with a delay, and one that does not."""
+    buses = (
+        EventBus(services.url(), service="reminders", schedules=[Registered]),
+        services.emails(),
+        services.signup(),
+    )
+    topology = Topology()
+    for bus in buses:
+        topology = topology.merged(bus.topology())
+    document = definitions(
+        vhost=site.vhost,
+        layout=layout_of(topology, declarer_of(STRICT)),
+        users=[User(name=access.service, password=Secret(PASSWORD)) for access in topology.services],
+        permissions=[permissions_of(access, topology, STRICT) for access in topology.services],
+    )
+    site.management.post("definitions", body=document)
+    return lambda service: f"{site.url(service, PASSWORD)}?{services.STRICT}"
+
+
+def test_a_service_that_schedules_may_delay_its_own_events(scheduling: Callable[[str], str]) -> None:
+    seen: list[str] = []
+    emails = EventBus(scheduling("emails"), service="emails")
+    emails.subscribe(Registered)(lambda event: seen.append(event.country))
+    with emails, EventBus(scheduling("reminders"), service="reminders", schedules=[Registered]) as reminders:
+        reminders.publish(Registered("se"), delay=0.1)
+        reminders.publish(Registered("no"), delay=0.7)  # the rest of it waits at the queue of the group
+        eventually(lambda: seen == ["se", "no"], timeout=20)
+
+
+def test_a_delay_is_no_way_around_the_permissions(scheduling: Callable[[str], str]) -> None:
+    with EventBus(scheduling("reminders"), service="reminders", timeout=5) as reminders:
+        reminders.publish({"x": 1}, topic="shop.registered.se", delay=0.1)
+        with pytest.raises(PublishError, match="permission"):
+            reminders.publish({"x": 1}, topic="shop.cancelled.se", delay=0.1)
+        with pytest.raises(PublishError, match="permission"):
+            reminders.publish({"x": 1}, topic="shop.quote", exchange="eventbus.requests", delay=0.1)
+    with (
+        EventBus(scheduling("signup"), service="signup", timeout=5) as signup,
+        pytest.raises(PublishError, match="permission"),
+    ):
+        signup.publish(Registered("se"), delay=0.1)
+    place = "reminders.delay.eventbus.events.100"
+    assert raw(scheduling("signup"), lambda channel: channel.basic_get(place)) == 403
+    assert raw(scheduling("emails"), lambda channel: channel.queue_purge(place)) == 403

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 from eventbus_rabbitmq import RabbitMQOptions
+from eventbus_rabbitmq._waiting import DELAYS, delay_name
 
 from eventbus import Access, Exchange, Queue, Topology
 from eventbus_rabbitmq_admin._layout import declarer_of
@@ -77,6 +78,8 @@ class _Derivation:
         access, to = self._access, self._to
         for write in access.writes:
             self._publish(write.exchange, topic_regex(write.pattern))
+            if write.delayed:
+                self._delay(write.exchange, topic_regex(write.pattern))
             self._declare_exchange(write.exchange)
         for queue in access.queues:
             self._consume(queue)
@@ -117,6 +120,17 @@ class _Derivation:
         self._to.write.append(_resource(exchange))
         if self._is_topic(exchange):
             self._to.topic_write.setdefault(exchange, []).append(topics)
+
+    def _delay(self, exchange: str, topics: str) -> None:
+        """Publish to places of its own, where messages wait; nobody checks their topics after that, so it is done there."""
+        own = [delay_name(self._access.service, exchange or self._shared, step) for step in DELAYS]
+        names = [re.escape(name) for name in own]
+        self._to.configure += names
+        self._to.write += names
+        self._to.read += names
+        for name in own:
+            self._to.topic_write.setdefault(name, []).append(topics)
+            self._to.topic_read.setdefault(name, []).append("#")
 
     def _bind(self, exchange: str, key: str) -> None:
         self._to.read.append(_resource(exchange))

@@ -6,6 +6,7 @@ well and changes nothing. So a difference in properties needs a delete, and lose
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -131,9 +132,14 @@ def _unmanaged(wanted: Layout, live: Layout) -> Iterable[str]:
     for kind in ("exchanges", "queues", "policies"):
         ours = {item.name for item in getattr(wanted, kind)}
         for item in getattr(live, kind):
-            waiting = any(item.name.startswith(f"{name}.wait.") for name in ours)
+            waiting = any(item.name.startswith(f"{name}.wait.") for name in ours) or _delays(item.name)
             if item.name not in ours and not waiting and not getattr(item, "auto_delete", False):
                 yield f"{_SINGULAR[kind]} {item.name}"
+
+
+def _delays(name: str) -> bool:
+    """Whether messages wait there that a service publishes with a delay: made when needed, and gone by itself."""
+    return re.search(r"\.delay\..+\.[0-9]+$", name) is not None
 
 
 _SINGULAR = {"exchanges": "exchange", "queues": "queue", "policies": "policy"}
