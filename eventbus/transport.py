@@ -15,6 +15,8 @@ Rules for a link:
   the caller. A sync link never runs user code: the bus hands deliveries to its workers.
 * **Settle once.** ``settle`` may be called from any thread (sync). A settlement of a lost connection is
   dropped and counted. ``RetryIn`` and ``DeadLetter`` put the copy in its place before the original is acked.
+* **Order.** A queue hands out its messages in order, and what goes back to it goes in front. What an ``ordered``
+  consumer holds goes back in one step (``release``, or the link's end), so that nobody gets a later message before.
 * **Closing is bounded.** ``close(timeout)`` returns in ``timeout`` seconds in every state of the broker, calls
   every open ``done``, and leaves no thread, task or socket behind. It is idempotent.
 
@@ -107,7 +109,8 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``queue == ""`` belong to it. ``prefetch`` is the most unsettled deliveries; ``auto_ack`` lets the
     broker forget at delivery. ``direct_reply`` consumes the broker's direct reply-to instead of a queue.
     ``replies`` marks the consumer of replies: it runs until the link is closed, because handlers that finish
-    while a bus drains still wait for answers.
+    while a bus drains still wait for answers. ``ordered`` marks one whose messages must not overtake one another: it
+    runs until it is released, or the link is closed.
     """
 
     name: str
@@ -117,6 +120,7 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     auto_ack: bool = False
     direct_reply: bool = False
     replies: bool = False
+    ordered: bool = False
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +174,19 @@ class _Link(Protocol):
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
 
+    def release(self, name: str) -> None:
+        """End one consumer, without waiting; nothing happens where there is none of this name.
+
+        Once the settlements given so far are carried out, everything else that it holds goes back to its queue in one
+        step with its end. Its listener hears ``stopped(None)``; then the name may be consumed again.
+        """
+
+    def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
+        """Ask the broker how many consumers a queue has; ``done`` gets None where there is no answer."""
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call after so many seconds of the broker's time, on the link's thread or loop; not after it is closed."""
+
     def status(self) -> LinkStatus:
         """A snapshot, from any thread."""
 
@@ -181,7 +198,10 @@ class SyncLink(_Link, Protocol):
         """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
 
     def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies; no delivery comes after it. Open ones can still be settled."""
+        """Cancel all consumers but ordered ones and that of replies; no delivery comes after it to those.
+
+        Open deliveries can still be settled.
+        """
 
     def flush(self, timeout: float) -> bool:
         """Until the settlements given so far are written and their copies confirmed; False at the timeout."""
@@ -197,7 +217,10 @@ class AsyncLink(_Link, Protocol):
         """Until connected and every consumer runs; raises the terminal error, or the last one at the timeout."""
 
     async def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies; no delivery comes after it. Open ones can still be settled."""
+        """Cancel all consumers but ordered ones and that of replies; no delivery comes after it to those.
+
+        Open deliveries can still be settled.
+        """
 
     async def flush(self, timeout: float) -> bool:
         """Until the settlements given so far are written and their copies confirmed; False at the timeout."""

@@ -35,6 +35,7 @@ class Router(Generic[T]):
     - A message comes to each destination once, however many bindings lead there; exchanges may be
       bound in circles.
     - Deleting an exchange deletes the bindings from it and to it.
+    - What finds no binding of an exchange with an alternate one goes there, if that exists.
     - The default exchange ``""`` always exists and cannot be declared, deleted or bound. ``default``
       gives the destination whose name is the topic.
 
@@ -47,14 +48,14 @@ class Router(Generic[T]):
         # The bindings by what they lead to, so that a queue can go without a search through all.
         self._leading_to: dict[T | _ToExchange, dict[tuple[str, _Binding[T]], None]] = {}
 
-    def declare_exchange(self, name: str, kind: ExchangeKind) -> None:
+    def declare_exchange(self, name: str, kind: ExchangeKind, alternate: str | None = None) -> None:
         """Create the exchange unless it exists; TopologyMismatch when it exists as another kind."""
         _refuse_default(name)
         if kind not in _TABLES:
             raise ConfigurationError(f"an exchange is one of {', '.join(_TABLES)}, not {kind!r}")
         existing = self._exchanges.get(name)
         if existing is None:
-            self._exchanges[name] = _Exchange(kind)
+            self._exchanges[name] = _Exchange(kind, alternate)
         elif existing.kind != kind:
             raise TopologyMismatch(f"exchange {name!r} is declared as {existing.kind}, not as {kind}")
 
@@ -127,7 +128,13 @@ class Router(Generic[T]):
         found: dict[T, None] = {}
         pending, seen = [start], {exchange}
         for current in pending:
-            for binding in current.table.match(topic, headers):
+            matching = current.table.match(topic, headers)
+            if not matching and current.alternate is not None and current.alternate not in seen:
+                seen.add(current.alternate)
+                other = self._exchanges.get(current.alternate)
+                if other is not None:
+                    pending.append(other)
+            for binding in matching:
                 target = binding.target
                 if not isinstance(target, _ToExchange):
                     found[target] = None
@@ -192,8 +199,9 @@ class _Binding(Generic[T]):
 
 
 class _Exchange(Generic[T]):
-    def __init__(self, kind: ExchangeKind) -> None:
+    def __init__(self, kind: ExchangeKind, alternate: str | None) -> None:
         self.kind = kind
+        self.alternate = alternate
         self.bindings: dict[_Binding[T], None] = {}
         self.table: _Table[T] = _TABLES[kind]()
 

@@ -373,6 +373,20 @@ def test_exchanges_bound_in_a_circle_route_once_and_come_to_an_end() -> None:
     assert router.route("two", "") == ["far", "near"]
 
 
+def test_what_finds_no_binding_goes_to_the_alternate_exchange() -> None:
+    router = router_with(("events", "topic"), ("rest", "fanout"))
+    router.declare_exchange("parts", "headers", "rest")
+    router.declare_exchange("lonely", "direct", "missing")
+    router.bind_exchange("events", "parts", "#")
+    router.bind_queue("parts", "one", "", {"x-match": "any", "a": True, "b": True})
+    router.bind_queue("rest", "others")
+
+    assert router.route("events", "t", {"b": True, "key": "k"}) == ["one"]
+    assert router.route("events", "t", {"c": True}) == ["others"]
+    assert router.route("events", "t") == ["others"]
+    assert router.route("lonely", "t") == []
+
+
 def test_a_destination_and_an_exchange_of_the_same_name_are_two_things() -> None:
     router = router_with(("one", "fanout"), ("two", "fanout"))
     router.bind_queue("one", "two")

@@ -81,8 +81,9 @@ class OnBroker:
     def _note(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         self._arrived.append((method.consumer_tag, body))
 
-    def declare_exchange(self, name: str, kind: str) -> None:
-        self._channel.exchange_declare(self._prefix + name, kind)
+    def declare_exchange(self, name: str, kind: str, alternate: str | None = None) -> None:
+        arguments = {} if alternate is None else {"alternate-exchange": self._prefix + alternate}
+        self._channel.exchange_declare(self._prefix + name, kind, arguments=arguments)
 
     def delete_exchange(self, name: str) -> None:
         self._channel.exchange_delete(self._prefix + name)
@@ -238,6 +239,7 @@ messages = st.tuples(exchanges, st.sampled_from(["a", "b", "a.b", ""]), st.sampl
 @asked_of_broker
 @given(
     st.tuples(*[st.sampled_from(KINDS)] * 4),
+    st.tuples(*[st.none() | exchanges] * 4),
     st.lists(changes, min_size=4, max_size=20),
     st.none() | exchanges,
     st.lists(messages, min_size=4, max_size=20),
@@ -245,11 +247,12 @@ messages = st.tuples(exchanges, st.sampled_from(["a", "b", "a.b", ""]), st.sampl
 def test_graphs_of_exchanges_route_as_on_the_broker(
     on_broker: OnBroker,
     kinds: tuple[ExchangeKind, ...],
+    alternates: tuple[str | None, ...],
     changed: list[Step],
     recreated: str | None,
     published: list[tuple[str, str, dict[str, Any]]],
 ) -> None:
-    steps: list[Step] = [("declare_exchange", f"exchange{n}", kind) for n, kind in enumerate(kinds)]
+    steps: list[Step] = [("declare_exchange", f"exchange{n}", kind, alternates[n]) for n, kind in enumerate(kinds)]
     steps += changed
     if recreated:
         steps += [("delete_exchange", recreated), ("declare_exchange", recreated, "fanout")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -84,6 +85,30 @@ class BaseLink(LinkState):
             if self._phase is Phase.READY:
                 self._start(core, consuming)
                 self._announce(core)
+
+    def release(self, name: str) -> None:
+        """End one consumer; what it holds goes back to its queue at once."""
+        with self._broker.step() as core:
+            consuming = self._consuming.pop(name, None)
+            if consuming is not None:
+                self._end(core, consuming)
+                self._post(core, consuming.listener.stopped, None)
+                self._announce(core)
+
+    def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
+        """How many consumers a queue has; None where there is no queue."""
+        with self._broker.step() as core:
+            known = core.queues.get(queue)
+            self._post(core, done, None if known is None else len(known.consumers))
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call after so many seconds of the broker's clock, unless the link is closed by then."""
+        with self._broker.step() as core:
+            core.later(core.clock.now() + seconds, partial(self._due, core, function))
+
+    def _due(self, core: Core, function: Callable[[], None]) -> None:
+        if self._phase is not Phase.CLOSED:
+            self._post(core, lambda _: function(), None)
 
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery; a second time, or too late, it is only counted."""

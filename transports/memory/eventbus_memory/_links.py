@@ -43,7 +43,7 @@ class MemorySyncLink(BaseLink):
             raise ready
 
     def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies; when it returns no further delivery comes."""
+        """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""
         self._cancel_all()
         self._broker.flush(timeout)  # what another thread is about to deliver
 
@@ -107,7 +107,7 @@ class MemoryAsyncLink(BaseLink):
             raise ready
 
     async def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies; when it returns no further delivery comes."""
+        """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""
         self._cancel_all()
         self._broker.flush(timeout)
         self._empty_inbox()

@@ -227,7 +227,7 @@ class LinkState:
     def _cancel_all(self) -> None:
         with self._broker.step() as core:
             for consuming in self._consuming.values():
-                if consuming.spec.replies:
+                if consuming.spec.replies or consuming.spec.ordered:
                     continue
                 if consuming.consumer is not None and consuming.status.phase is Phase.READY:
                     core.repliers.pop(consuming.status.queue, None)

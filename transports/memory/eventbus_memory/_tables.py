@@ -47,7 +47,7 @@ class Tables:
             check_same_exchange(existing, exchange)
             return
         _refuse_reserved("exchange", exchange.name)
-        self.router.declare_exchange(exchange.name, exchange.kind)
+        self.router.declare_exchange(exchange.name, exchange.kind, exchange.arguments.get("alternate-exchange"))
         self.exchanges[exchange.name] = exchange
 
     def declare_queue(self, queue: Queue, owner: object | None, now: float) -> tuple[Queued, bool]:
