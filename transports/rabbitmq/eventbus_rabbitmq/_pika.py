@@ -24,6 +24,7 @@ from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
 from eventbus_rabbitmq._options import RabbitMQOptions
+from eventbus_rabbitmq._pika_services import Services
 from eventbus_rabbitmq._tcp import TCP_OPTIONS
 from eventbus_rabbitmq._wire.lane import Lane, LaneChannel
 
@@ -99,6 +100,7 @@ class PikaReactor:
         self._contexts = contexts
         self._name = options.name or name
         self.loop: Any = IOLoop()
+        self.services = Services(self.loop)
         self._soon: list[Callable[[], None]] = []
         self._in_turn = False
 
@@ -202,7 +204,7 @@ class PikaAttempt:
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
             on_close_callback=self._lost,
-            custom_ioloop=self._reactor.loop,
+            custom_ioloop=self._reactor.services,
         )
         connection.lane = Lane(connection.pass_on, self._events.blocked)
         connection.turn = self._reactor.turn

@@ -69,6 +69,7 @@ class RabbitMQSyncLink:
         self._state = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._ended = False
         self._status = LinkStatus(phase=Phase.IDLE)
 
     # -- the thread -------------------------------------------------------------------------------------
@@ -85,11 +86,19 @@ class RabbitMQSyncLink:
 
     def _run(self) -> None:
         try:
-            self._reactor.loop.start()
-        except Exception:
-            log.critical("the I/O thread ended by an error", exc_info=True)
+            while not self._ended:
+                try:
+                    self._reactor.loop.start()
+                except Exception:
+                    # An error of pika's own, out of one connection's callback. Without this thread nothing would have
+                    # an outcome any more; what that connection was about runs into its time limit.
+                    log.critical("an error on the I/O thread, which goes on", exc_info=True)
         finally:
             self._reactor.loop.close()
+
+    def _end_thread(self) -> None:
+        self._ended = True
+        self._reactor.loop.stop()
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run on the I/O thread, in the order given; the thread is woken once for many."""
@@ -240,7 +249,7 @@ class RabbitMQSyncLink:
         if not self._ask(self._engine.close, timeout):
             self._call(self._engine.abort)
         self._closed = True
-        self._call(self._reactor.loop.stop)
+        self._call(self._end_thread)
         thread.join(1.0)
         if thread.is_alive():
             log.error("the I/O thread did not end")
