@@ -141,6 +141,8 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: int = 0
     reconnects: int = 0
     stale_settlements: int = 0
+    overlong: int = 0
+    """Consumers with a delivery that has been open for so long that the broker will soon take it back."""
     certificate_expires: float | None = None
     """When our TLS certificate ends, in Unix seconds; None without one."""
 

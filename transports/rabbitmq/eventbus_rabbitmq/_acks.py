@@ -17,6 +17,7 @@ class Acks:
     def __init__(self, number: int) -> None:
         self._number = number
         self._open: dict[int, bool] = {}
+        self._newest = 0
         self._done: list[int] = []
 
     def __len__(self) -> int:
@@ -30,9 +31,15 @@ class Acks:
     def __contains__(self, tag: int) -> bool:
         return tag in self._open and not self._open[tag]
 
+    def open_tags(self) -> tuple[int | None, int]:
+        """The oldest delivery that is not settled, if there is one, and the newest that has come."""
+        oldest = next((tag for tag, acked in self._open.items() if not acked), None)
+        return oldest, self._newest
+
     def delivered(self, tag: int) -> None:
         """A delivery is open from now on."""
         self._open[tag] = False
+        self._newest = tag
 
     def ack(self, tag: int) -> None:
         """It shall be acked at the next flush."""

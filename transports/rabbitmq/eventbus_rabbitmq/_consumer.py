@@ -21,6 +21,7 @@ from eventbus_rabbitmq._keeper import Keeper
 from eventbus_rabbitmq._life import Life
 from eventbus_rabbitmq._mapping import read_message, without_brokers_own
 from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, close_channel
+from eventbus_rabbitmq._overlong import LOOKS, Overlong
 from eventbus_rabbitmq._port import (
     CancelConsumer,
     ConfirmSelect,
@@ -28,6 +29,7 @@ from eventbus_rabbitmq._port import (
     Reactor,
     Session,
     Steps,
+    Timer,
 )
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._recognising import Recognised
@@ -53,6 +55,7 @@ class Consumer:
         changed: Callable[[], None],
         max_body: int,
         linger: float,
+        timeout: float,
     ) -> None:
         self.spec = spec
         self.settling = Settling(spec, declarer, reactor, republish, linger)
@@ -63,6 +66,10 @@ class Consumer:
         self._max_body = max_body
         self._session: Session | None = None
         self._life: Life | None = None
+        self._timeout = timeout
+        self._looking: Timer | None = None
+        self.overlong = False
+        """Whether a delivery has been open for so long that the broker will soon lose its patience."""
         self.cancelled = False
         self.keeper = Keeper(
             reactor, policy, open=self._open, abort=self._abort, close=self._abort, lost=self._lost, changed=changed
@@ -122,8 +129,13 @@ class Consumer:
                 return
             self.keeper.opened(token)
             self._listener.started(queue)
+            self._watch(made[0], Overlong(self._timeout))
 
         session.run(steps(), finished)
+
+    def _watch(self, life: Life, overlong: Overlong) -> None:
+        self.overlong = overlong.look(life.acks, life.queue, self._reactor.now())
+        self._looking = self._reactor.call_later(self._timeout / LOOKS, lambda: self._watch(life, overlong))
 
     def _failed(self, token: int, error: Exception) -> None:
         kind = FailureKind.TRANSIENT
@@ -169,6 +181,10 @@ class Consumer:
 
     def _end_life(self) -> Life | None:
         life, self._life = self._life, None
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self.overlong = False
         if life is not None:
             life.alive = False
             if self._session is not None:

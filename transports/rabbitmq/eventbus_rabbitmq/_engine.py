@@ -57,6 +57,7 @@ class Engine:
     ) -> None:
         self._reactor = reactor
         self._ack_linger = ack_linger
+        self._consumer_timeout = options.consumer_timeout
         self._settings = settings
         self._contexts = contexts
         self._on_status = on_status
@@ -155,7 +156,7 @@ class Engine:
         """Keep a consumer running."""
         consumer = Consumer(
             spec, listener, self._reactor, CONSUMER_POLICY, self._declarer, self._republish, self._changed,
-            self._settings.max_body, self._ack_linger,
+            self._settings.max_body, self._ack_linger, self._consumer_timeout,
         )  # fmt: skip
         self._consumers[spec.name] = consumer
         for exchange in spec.topology.exchanges:
@@ -218,6 +219,7 @@ class Engine:
             unconfirmed=self.publishing.pending(),
             reconnects=sum(max(0, side.keeper.state.generation - 1) for side in sides),
             certificate_expires=self._contexts.expires,
+            overlong=sum(consumer.overlong for consumer in self._consumers.values()),
             stale_settlements=sum(consumer.settling.stale for consumer in self._consumers.values()),
         )
 

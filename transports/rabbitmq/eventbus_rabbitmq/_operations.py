@@ -30,6 +30,9 @@ CONSUMER_TAG = "eventbus"
 AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 
 
+SPARE_SECONDS = 86400.0
+
+
 class Declarer:
     """Makes operations by the transport's options."""
 
@@ -149,9 +152,9 @@ class Declarer:
     def wait(self, channel: Channel, wait: Wait) -> Steps[None]:
         """Make sure of the queue where messages wait, and of the exchange before it where they keep their topic.
 
-        The queue expires when unused, and publishing is no use to a broker: so it lives twice its delay and some
-        minutes longer than the last declaration, and is declared again before a message that comes a minute later. Its
-        exchange goes with it.
+        The queue expires when unused, and publishing is no use to a broker: so it lives twice its delay and a day
+        longer than the last declaration, and is declared again before a message that comes a minute later. In a day a
+        broker should have found a majority for the queue that its messages go on to. Its exchange goes with it.
         """
         like = wait.like or self._queue_type
         arguments: dict[str, Any] = {"x-dead-letter-exchange": wait.to}
@@ -160,7 +163,11 @@ class Declarer:
         if like == "quorum":
             arguments |= AT_LEAST_ONCE
         waiting = Queue(
-            name=wait.name, type=like, message_ttl=wait.seconds, expires=2 * wait.seconds + 600, arguments=arguments
+            name=wait.name,
+            type=like,
+            message_ttl=wait.seconds,
+            expires=2 * wait.seconds + SPARE_SECONDS,
+            arguments=arguments,
         )
         if wait.topic is not None:
             yield from self._create(channel, waiting)

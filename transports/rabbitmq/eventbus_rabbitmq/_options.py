@@ -22,6 +22,9 @@ class RabbitMQOptions(msgspec.Struct, frozen=True, kw_only=True):
     takes the user from our certificate. ``channel_max`` bounds the channels of a sync link's connection (0: the
     broker's bound); aiormq, under async links, always takes the broker's.
 
+    ``consumer_timeout`` is how long the broker lets a delivery stay unsettled, by its configuration: after half of it
+    there is a warning.
+
     ``queue_exchange`` is where copies for retries, dead letters and replies are published, by the name of their queue:
     the default exchange (empty), or a topic exchange of this name that every queue of ours is then bound to. Who may
     write to the default exchange reaches every queue of the virtual host; to an exchange of its own, topic permissions
@@ -40,4 +43,5 @@ class RabbitMQOptions(msgspec.Struct, frozen=True, kw_only=True):
     declare: Declare = "create"
     queue_exchange: str = ""
     channel_max: int = 0
+    consumer_timeout: float = 1800.0
     backoff: Backoff = Backoff()

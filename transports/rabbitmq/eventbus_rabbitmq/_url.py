@@ -136,6 +136,7 @@ def _password_file(name: str, text: str) -> Callable[[], Secret]:
 _KNOWN: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "heartbeat": ("heartbeat", _number(0, 65535)),
     "channel_max": ("channel_max", _number(0, 65535)),
+    "consumer_timeout": ("consumer_timeout", _number(1, 30 * 86400)),
     "name": ("name", _plain),
     "connection_timeout": ("connect_timeout", lambda n, t: _number(1, 3_600_000)(n, t) / 1000),
     "queue_type": ("queue_type", _one_of("quorum", "classic")),
