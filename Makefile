@@ -7,7 +7,7 @@ PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rabbitmq4 lint types format bench fuzz broker lock clean
+.PHONY: help demo test test-rabbitmq4 lint types format bench fuzz broker database lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
@@ -16,7 +16,7 @@ help:  ## Show this list
 demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo (BROKER=memory, rabbitmq, or secure: over mutual TLS)
 	$(PY) -m examples.customers.$(if $(filter secure,$(BROKER)),secure,demo --broker $(BROKER))
 
-test: lint types broker  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ
+test: lint types broker database  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ and PostgreSQL
 	$(PY) -m pytest
 
 test-rabbitmq4: $(READY)  ## The tests with a broker, on RabbitMQ 4 (root on Debian or Ubuntu)
@@ -45,6 +45,9 @@ fuzz: $(READY)  ## Feed the AMQP reader with hostile bytes for a minute
 
 broker:  ## Make sure that a RabbitMQ can be started, installing it if need be
 	@tools/bootstrap.sh broker
+
+database:  ## Make sure that a PostgreSQL can be started, installing it if need be
+	@tools/bootstrap.sh database
 
 lock: .boot/.ready  ## Choose the newest allowed third-party versions: writes constraints.txt
 	tools/bootstrap.sh lock $(DISTRIBUTIONS)

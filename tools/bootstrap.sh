@@ -5,6 +5,7 @@
 #   bootstrap.sh install FOLDER...  third-party packages by constraints.txt, ours as editable   -> .venv
 #   bootstrap.sh lock FOLDER...     newest allowed third-party versions with hashes             -> constraints.txt
 #   bootstrap.sh broker             a RabbitMQ that can be started
+#   bootstrap.sh database           a PostgreSQL that can be started
 #   bootstrap.sh broker4            RabbitMQ 4 beside it                                        -> .rabbitmq4
 set -eu
 cd "$(dirname "$0")/.."
@@ -108,7 +109,7 @@ install_server() {
     if [ -e $policy ]; then mv -f $policy $policy.eventbus; fi
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
-    apt_install rabbitmq-server
+    apt_install "$@"
 }
 
 broker() {
@@ -118,7 +119,7 @@ broker() {
         say "RabbitMQ: a container, by Docker"
     elif can_install; then
         say "RabbitMQ: installing rabbitmq-server"
-        install_server || fail "apt-get could not install rabbitmq-server"
+        install_server rabbitmq-server || fail "apt-get could not install rabbitmq-server"
         have_server || fail "rabbitmq-server was installed, but its scripts are not where they should be"
     else
         fail "no RabbitMQ: neither an installed rabbitmq-server nor a running Docker engine, and it cannot be
@@ -126,6 +127,27 @@ installed from here. Do one of these and try again:
   - on Debian or Ubuntu, as root: apt-get install rabbitmq-server
   - start Docker
   - unpack RabbitMQ and Erlang, and set EVENTBUS_RABBITMQ_HOME to RabbitMQ's folder"
+    fi
+}
+
+have_postgres() {
+    for script in "${EVENTBUS_POSTGRES_HOME:-/nonexistent}/bin/initdb" /usr/lib/postgresql/*/bin/initdb; do
+        [ -x "$script" ] && return 0
+    done
+    command -v initdb >/dev/null
+}
+
+database() {
+    if have_postgres; then
+        say "PostgreSQL: the installed server"
+    elif can_install; then
+        say "PostgreSQL: installing postgresql"
+        install_server postgresql || fail "apt-get could not install postgresql"
+        have_postgres || fail "postgresql was installed, but its programs are not where they should be"
+    else
+        fail "no PostgreSQL, and it cannot be installed from here. Do one of these and try again:
+  - on Debian or Ubuntu, as root: apt-get install postgresql
+  - install PostgreSQL 12 or newer, and set EVENTBUS_POSTGRES_HOME to the folder that has its bin/"
     fi
 }
 
@@ -145,6 +167,6 @@ broker4() {
 task=${1:-}
 [ $# = 0 ] || shift
 case $task in
-    boot | install | lock | broker | broker4) "$task" "$@" ;;
-    *) fail "usage: tools/bootstrap.sh boot | install FOLDER... | lock FOLDER... | broker | broker4" ;;
+    boot | install | lock | broker | broker4 | database) "$task" "$@" ;;
+    *) fail "usage: tools/bootstrap.sh boot | install FOLDER... | lock FOLDER... | broker | broker4 | database" ;;
 esac
