@@ -90,8 +90,9 @@ class Site:
             if like in c.get("client_properties", {}).get("connection_name", "")
         ]
 
-    def close_connections(self, like: str) -> int:
-        """Close them as an operator would; gives how many."""
+    def close_connections(self, like: str, least: int = 1) -> int:
+        """Close them as an operator would, once so many are known; gives how many were closed."""
+        eventually(lambda: len(self.connections(like)) >= least, 20, what=f"{least} connections like {like!r}")
         closed = 0
         for name in self.connections(like):
             try:

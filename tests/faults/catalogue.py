@@ -6,9 +6,9 @@ import inspect
 from types import ModuleType
 
 from tests.faults.harness import Fault
-from tests.faults.kinds import connections, network
+from tests.faults.kinds import connections, network, resources, topology
 
-MODULES: tuple[ModuleType, ...] = (connections, network)
+MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources)
 
 
 def faults() -> dict[str, type[Fault]]:

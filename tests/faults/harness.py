@@ -226,6 +226,10 @@ class Run:
             except AssertionError:
                 pass  # the judge counts what is missing
 
+    def settled(self, side: Side) -> bool:
+        """Whether nothing is under way: every publish has its outcome, and all that was confirmed is handled."""
+        return len(side.log.poll().outcomes) == len(side.log.attempts) and self.all_handled(side)
+
     def all_handled(self, side: Side) -> bool:
         """Whether every confirmed message was handled in every group."""
         return not side.log.poll().missing(self.load.groups, self.dead[side.name])
@@ -359,9 +363,6 @@ def execute(fault: Fault, node: Node, folder: Path, seed: int, mutant: str | Non
         _judge(run, result, stuck)
     except Invalid as invalid:
         result.invalid = str(invalid)
-        run.quiet(0.0)
-        run.end()
-        _judge(run, result, stuck)
     except AssertionError as error:
         # Something that had to come before the judgement did not: a program stands still, or the suite is wrong.
         stuck.append(str(error))

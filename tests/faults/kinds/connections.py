@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.faults.harness import Fault, Load, Run, Side, wait_for
+from tests.faults.harness import Fault, Load, Run, Side
 from tests.faults.oracle import Verdict
 
 
@@ -46,8 +46,7 @@ class ConnectionsClosed(Fault):
 
     def inject(self, run: Run) -> None:
         run.flow(run.random.randint(5, 60))
-        wait_for(lambda: len(run.site.connections("")) >= 3 * len(run.sides), 20, "connections to close")
-        self.closed = run.site.close_connections("")
+        self.closed = run.site.close_connections("", least=3 * len(run.sides))
 
     def witness(self, run: Run) -> None:
         run.must(self.closed >= 3 * len(run.sides), f"{self.closed} connections were closed")

@@ -117,14 +117,11 @@ def pipelined(bus: EventBus, lane: Lane) -> None:
         if (pause := lane.wait()) > 0:
             time.sleep(pause)
         step = lane.next()
-        if step is None:
-            continue
-        try:
-            receipt = bus.submit(step)
-        except BaseException as error:
-            lane.ended(step, error)
-            continue
-        open_.append((step, receipt))
+        if step is not None:
+            try:
+                open_.append((step, bus.submit(step)))
+            except BaseException as error:
+                lane.ended(step, error)
         while open_ and open_[0][1].done():
             note(lane, *open_.popleft())
     while open_:
@@ -221,14 +218,11 @@ async def pipelined_async(bus: AsyncEventBus, lane: Lane) -> None:
     while not lane.ends():
         await asyncio.sleep(lane.wait())
         step = lane.next()
-        if step is None:
-            continue
-        try:
-            receipt = await bus.submit(step)
-        except BaseException as error:
-            lane.ended(step, error)
-            continue
-        open_.append((step, receipt))
+        if step is not None:
+            try:
+                open_.append((step, await bus.submit(step)))
+            except BaseException as error:
+                lane.ended(step, error)
         while open_ and open_[0][1].done():
             await note_async(lane, *open_.popleft())
     while open_:

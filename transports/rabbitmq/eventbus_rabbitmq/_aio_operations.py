@@ -57,9 +57,14 @@ _CODES = {
 }
 
 
-def reply_code(error: Exception, otherwise: int) -> int:
-    """The code with which the broker closed the channel; aiormq has a class for some."""
+def told_by_close(error: Exception) -> tuple[int, str]:
+    """Code and text with which the broker closed the channel.
+
+    aiormq has a class for some codes, which holds the text alone; the others hold both.
+    """
+    text = str(error.args[-1]) if error.args else ""
     for kind, code in _CODES.items():
         if isinstance(error, kind):
-            return code
-    return otherwise if isinstance(otherwise, int) else 0
+            return code, text
+    code = error.args[0] if len(error.args) > 1 else 0
+    return (code if isinstance(code, int) else 0), text

@@ -20,7 +20,7 @@ from yarl import URL
 
 from eventbus import ConnectionFailed, Credentials, EventBusError
 from eventbus_rabbitmq import _port as port
-from eventbus_rabbitmq._aio_operations import perform, reply_code
+from eventbus_rabbitmq._aio_operations import perform, told_by_close
 from eventbus_rabbitmq._aio_socket import SocketFactory
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
@@ -202,8 +202,8 @@ class AioPikaSession:
             except EventBusError as failure:
                 error = failure
             except ChannelClosed as failure:
-                code, text = getattr(failure, "code", 0), getattr(failure, "reason", str(failure))
-                error = channel_error(reply_code(failure, code), str(text or failure), describe(operation))[0]
+                code, text = told_by_close(failure)
+                error = channel_error(code, text, describe(operation))[0]
             except Exception as failure:
                 if self._ended:
                     return
