@@ -36,7 +36,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     An empty ``name`` asks the broker to name it; such a queue is exclusive to the connection and dies
     with it. ``type=None`` leaves quorum or classic to the transport's option. Times are seconds.
     ``dead_letter`` names the queue for messages that were given up, rejected or have expired; it is
-    declared beside this one. ``arguments`` are passed to the broker as they are and win over the rest.
+    declared beside this one. ``arguments`` are passed to the broker as they are and win over the rest;
+    None takes an argument away that we would give.
     """
 
     name: str

@@ -75,6 +75,16 @@ def test_the_async_bus_goes_on_too(cluster: LocalCluster) -> None:
     asyncio.run(run())
 
 
+def test_the_leaders_of_a_services_queues_are_on_more_than_one_node(cluster: LocalCluster) -> None:
+    with EventBus(cluster.nodes[0].url, service="spread") as bus:
+        for number in range(6):
+            bus.subscribe(pattern=f"x.{number}", name=f"n{number}")(lambda event: None)
+        bus.wait_ready(60)
+        lines = [line.split("\t") for line in cluster.ctl("list_queues", "name", "leader").splitlines()]
+        leaders = {leader for name, leader in lines if name.startswith("spread.")}
+    assert len(leaders) > 1
+
+
 def test_a_node_that_was_stopped_joins_again(cluster: LocalCluster) -> None:
     def running() -> int:
         return len(json.loads(cluster.ctl("cluster_status", "--formatter", "json"))["running_nodes"])

@@ -102,11 +102,20 @@ def test_a_durable_group_is_a_quorum_queue_that_dead_letters_at_least_once() -> 
     )
     assert arguments == {
         "x-queue-type": "quorum",
+        "x-queue-leader-locator": "balanced",
         "x-delivery-limit": 20,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": "q.dead",
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
+    }
+
+
+def test_an_argument_of_ours_is_taken_away_by_none() -> None:
+    queue = Queue(name="q", arguments={"x-queue-leader-locator": None, "x-max-length": 5})
+    assert Declarer(queue_type="quorum", declare="create").arguments(queue) == {
+        "x-queue-type": "quorum",
+        "x-max-length": 5,
     }
 
 

@@ -130,6 +130,8 @@ class Declarer:
         found: dict[str, Any] = {}
         if kind == "quorum":
             found["x-queue-type"] = "quorum"
+            # In a cluster, queues are not all led by the node that a deployment happened to be connected to.
+            found["x-queue-leader-locator"] = "balanced"
             if queue.delivery_limit is not None:
                 found["x-delivery-limit"] = queue.delivery_limit
         elif queue.max_priority is not None:
@@ -147,7 +149,7 @@ class Declarer:
             found["x-max-length"] = queue.max_length
         if queue.single_active_consumer:
             found["x-single-active-consumer"] = True
-        return {**found, **queue.arguments}
+        return {name: value for name, value in {**found, **queue.arguments}.items() if value is not None}
 
     def wait(self, channel: Channel, wait: Wait) -> Steps[None]:
         """Make sure of the queue where messages wait, and of the exchange before it where they keep their topic.
