@@ -11,7 +11,17 @@ from pathlib import Path
 import click
 import pytest
 
-from eventbus import AccessRefused, CertificateError, ConfigurationError, ConnectionFailed, EventBusError, LoginRefused
+from eventbus import (
+    AccessRefused,
+    CertificateError,
+    ConfigurationError,
+    ConnectionFailed,
+    EventBusError,
+    LoginRefused,
+    NotSent,
+    PublishUnknown,
+    Rejected,
+)
 from eventbus._cli import exits
 from eventbus._cli.apps import load_bus
 from eventbus._cli.output import print_table, printable
@@ -109,6 +119,11 @@ def test_a_program_that_fails_at_its_import_is_told_in_a_line_with_the_place(com
     assert line.endswith(f"({command.folder / 'fails.py'}, line 3)")
 
 
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -118,6 +133,10 @@ def test_a_program_that_fails_at_its_import_is_told_in_a_line_with_the_place(com
         (LoginRefused("x"), 77),
         (AccessRefused("x"), 77),
         (EventBusError("x"), 1),
+        (because(NotSent("x"), ConnectionFailed("y")), 69),
+        (because(Rejected("x"), AccessRefused("y")), 77),
+        (because(NotSent("x"), OSError("y")), 1),
+        (because(PublishUnknown("x"), ConnectionFailed("y")), 1),  # trying again might publish it twice
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> None:
