@@ -20,7 +20,7 @@ from yarl import URL
 
 from eventbus import ConnectionFailed, EventBusError
 from eventbus_rabbitmq import _port as port
-from eventbus_rabbitmq._aio_operations import perform, reply_code
+from eventbus_rabbitmq._aio_operations import perform, reply_code, update_secret
 from eventbus_rabbitmq._aio_socket import SocketFactory
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
@@ -234,7 +234,7 @@ class AioPikaSession:
 
     async def _update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
         try:
-            await self._aiormq().update_secret(secret, reason="renewed", timeout=self._options.connect_timeout)
+            await update_secret(self._aiormq(), secret, self._options.connect_timeout)
         except Exception as error:
             done(error)
         else:

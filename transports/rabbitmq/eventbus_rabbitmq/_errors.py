@@ -46,6 +46,13 @@ def connection_error(error: BaseException, host: str, port: int, who: str, vhost
         return _caused(
             LoginRefused(f"{where} refused the login of {who}: {_login_advice(who)}"), error
         ), FailureKind.REFUSED
+    if "New secret was refused" in text:
+        return _caused(
+            LoginRefused(
+                f"{where} refused the new credentials of {who}, and ended the connection: {_login_advice(who)}"
+            ),
+            error,
+        ), FailureKind.REFUSED
     if ("NOT_ALLOWED" in text or "ProbableAccessDenied" in text) and _PASSING.search(text):
         return _caused(
             ConnectionFailed(f"{where} takes no connection to virtual host {vhost!r} now: {_last(chain)}"), error
