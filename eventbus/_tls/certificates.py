@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eventbus._errors import CertificateError, ConfigurationError
+from eventbus._secrets import Secret
 
 try:
     from cryptography import x509
@@ -64,7 +65,7 @@ def check_authorities(pem: bytes, name: str, now: float) -> None:
 
 
 def check_client(
-    certificate: bytes, key: bytes, password: str | None, ca: bytes | None, names: Names, now: float
+    certificate: bytes, key: bytes, password: Secret | None, ca: bytes | None, names: Names, now: float
 ) -> float:
     """Check our own certificate and key. Gives when the certificate ends, in Unix seconds.
 
@@ -92,10 +93,12 @@ def _understood(pem: bytes, name: str) -> list[x509.Certificate]:
     return found
 
 
-def _key(pem: bytes, password: str | None, name: str) -> object:
+def _key(pem: bytes, password: Secret | None, name: str) -> object:
     encrypted = b"ENCRYPTED" in pem
+    if password is not None and not (encrypted and password.reveal()):
+        password = None  # one that a plain key does not need is no mistake
     try:
-        return serialization.load_pem_private_key(pem, password.encode() if password and encrypted else None)
+        return serialization.load_pem_private_key(pem, password.reveal().encode() if password else None)
     except TypeError as error:
         raise CertificateError(
             f"the private key {name} is encrypted: give key_password (in a URL: key_password_file)"

@@ -97,7 +97,7 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
             name = f"the certificate {describe(self.certificate)} with its key"
             with _as_file(certificate) as path, _as_file(key or certificate) as key_path, _explained(name):
                 # A password is always given: an encrypted key must not stop a service at a prompt.
-                context.load_cert_chain(path, key_path, password=self._password() or "")
+                context.load_cert_chain(path, key_path, password=(self._password() or Secret("")).reveal())
         return context
 
     def expires(self) -> float | None:
@@ -131,7 +131,7 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
                 )
         return ca, certificate, key
 
-    def _password(self) -> str | None:
+    def _password(self) -> Secret | None:
         given = self.key_password
         if callable(given):
             try:
@@ -140,9 +140,9 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise
             except Exception as error:
                 raise CertificateError(f"key_password: its function raised {type(error).__name__}") from error
-        if isinstance(given, Secret):
-            return given.reveal()
-        if given is not None and not isinstance(given, str):
+        if isinstance(given, str):
+            return Secret(given)
+        if given is not None and not isinstance(given, Secret):
             raise CertificateError(f"key_password is text or a Secret, not {type(given).__name__}")
         return given
 

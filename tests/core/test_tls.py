@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_what_cannot_work_is_said_before_anything_is_sent(
         config(folder, stem, **files).context()
     assert "S3cr3t" not in str(caught.value)
     assert "wrong" not in str(caught.value)
+
+
+def test_a_wrong_password_is_no_local_variable_for_error_trackers_to_record(folder: Path) -> None:
+    try:
+        config(folder, "locked", key_password=Secret("wr0ng")).context()
+    except CertificateError as error:
+        seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+        told = "".join(seen.format())
+    assert "Secret(***)" in told
+    assert "'wr0ng'" not in told
 
 
 def expired_authority(folder: Path) -> None:
