@@ -53,7 +53,7 @@ class Settings:
         here = (start or Path.cwd()).absolute()
         for folder in (here, *here.parents):
             file = folder / "pyproject.toml"
-            if file.is_file():
+            if os.path.isfile(file):  # unlike Path's, no error in a folder that we may not look into
                 try:
                     table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
                 except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
