@@ -9,7 +9,7 @@
     │   └── TopologyMismatch        the broker has this queue or exchange with other properties
     ├── ConnectionFailed            the broker cannot be reached, or was lost (retried by itself)
     │   ├── LoginRefused            user, password or virtual host refused (terminal)
-    │   └── TLSNotVerified          the peer's certificate or ours was refused (terminal)
+    │   └── TLSNotVerified          the peer's certificate or ours was refused (terminal at first)
     ├── AccessRefused               the broker user lacks a permission
     ├── PublishError                one publish did not end in a confirm
     │   ├── NotSent                 nothing left this process: safe to publish again
@@ -68,7 +68,10 @@ class LoginRefused(ConnectionFailed):
 
 
 class TLSNotVerified(ConnectionFailed):
-    """A certificate was refused, by us or by the broker. Not retried."""
+    """A certificate was refused, by us or by the broker.
+
+    Final at the first connect; a bus that was connected before goes on trying, for certificates are replaced.
+    """
 
 
 class AccessRefused(EventBusError):

@@ -7,13 +7,20 @@ from typing import NoReturn
 
 import msgspec
 
+from eventbus._errors import ConfigurationError
+
 
 class Secret:
-    """Text that shows itself only when asked by :meth:`reveal`."""
+    """Text that shows itself only when asked by :meth:`reveal`.
+
+    :raises ConfigurationError: it is not text: most often None, from a variable that is not set.
+    """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise ConfigurationError(f"a secret is text, not {type(value).__name__}: is its variable or file there?")
         self._value = value
 
     def reveal(self) -> str:
@@ -48,6 +55,10 @@ class Credentials(msgspec.Struct, frozen=True):
     user: str = "guest"
     password: Secret = Secret("guest")
     expires: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.password, Secret):
+            raise ConfigurationError("a password is given as Secret(...), which keeps it out of logs")
 
 
 CredentialsSource = Credentials | Callable[[], Credentials]

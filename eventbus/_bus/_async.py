@@ -59,7 +59,8 @@ class AsyncEventBus(BusCore):
         self._runtime: AsyncRuntime | None = None
         self._stopping: AsyncRuntime | None = None
         self._stopped = False
-        self._on_failed: Callable[[], None] = lambda: None
+        self._end_run: Callable[[], None] = lambda: None
+        self._terminal: Exception | None = None
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -100,9 +101,10 @@ class AsyncEventBus(BusCore):
         finally:
             if self._stopping is runtime:
                 self._stopping = None
+            self._end_run()
 
     async def run(self) -> StopReport:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once.
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, then drain; a second signal stops at once.
 
         Waits for the broker as long as it takes.
 
@@ -110,7 +112,7 @@ class AsyncEventBus(BusCore):
         """
         loop = asyncio.get_running_loop()
         wake, hurry = asyncio.Event(), asyncio.Event()
-        self._on_failed = wake.set
+        self._end_run, self._terminal = wake.set, None
         signalled = False
 
         def on_signal() -> None:
@@ -129,8 +131,8 @@ class AsyncEventBus(BusCore):
         finally:
             for number in caught:
                 loop.remove_signal_handler(number)
-        if not signalled and self._status.error is not None:
-            raise self._status.error
+        if not signalled and self._terminal is not None:
+            raise self._terminal
         return report
 
     async def _stop_or_hurry(self, runtime: AsyncRuntime | None, hurry: asyncio.Event) -> StopReport:
@@ -184,7 +186,8 @@ class AsyncEventBus(BusCore):
     def _note_status(self, status: LinkStatus) -> None:
         super()._note_status(status)
         if status.phase is Phase.FAILED:
-            self._on_failed()
+            self._terminal = status.error
+            self._end_run()
 
     def _link(self) -> object | None:
         return self._runtime.link if self._runtime is not None else None

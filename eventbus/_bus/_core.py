@@ -211,8 +211,9 @@ class BusCore(Registrar):
     def reload_tls(self) -> None:
         """Connect anew with the TLS files as they are now, without waiting for it.
 
-        Files are read again at every reconnect anyway; this makes one now. Messages without a confirm are sent again
-        with the same id; deliveries that are being handled come again.
+        Files are read again at every reconnect anyway; this makes one now, also where the bus has given up. Messages
+        without a confirm are sent again with the same id; deliveries that are being handled come again. Functions of
+        the settings are called in here once, to see whether what they give can be used.
 
         :raises CertificateError: the files cannot be used; the bus goes on with the connections that it has.
         :raises ConfigurationError: the bus is not running, or its transport has no TLS.

@@ -73,7 +73,8 @@ class EventBus(BusCore):
         self._runtime: Runtime | None = None
         self._stopping: Runtime | None = None
         self._stopped = False
-        self._on_failed: Callable[[], None] = lambda: None
+        self._end_run: Callable[[], None] = lambda: None
+        self._terminal: Exception | None = None
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -115,21 +116,22 @@ class EventBus(BusCore):
             with self._lock:
                 if self._stopping is runtime:
                     self._stopping = None
+            self._end_run()
 
     def run(self) -> StopReport:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once. For the main thread.
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, then drain; a second signal stops at once. For the main thread.
 
         Waits for the broker as long as it takes.
 
         :raises EventBusError: something that trying again does not mend.
         """
         wake = threading.Event()
-        self._on_failed = wake.set
+        self._end_run, self._terminal = wake.set, None
         self.start(wait=False)
         runtime = self._running()  # kept: a stop that is broken off has forgotten it
         report, signalled = run_until_signalled(wake, self.stop, lambda: runtime.stop(0.0))
-        if not signalled and self._status.error is not None:
-            raise self._status.error
+        if not signalled and self._terminal is not None:
+            raise self._terminal
         return report
 
     def __enter__(self) -> Self:
@@ -172,7 +174,8 @@ class EventBus(BusCore):
     def _note_status(self, status: LinkStatus) -> None:
         super()._note_status(status)
         if status.phase is Phase.FAILED:
-            self._on_failed()
+            self._terminal = status.error
+            self._end_run()
 
     def _link(self) -> object | None:
         return self._runtime.link if self._runtime is not None else None

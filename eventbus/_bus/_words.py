@@ -30,7 +30,9 @@ def full_error(size: int, status: LinkStatus) -> NotSent:
 def no_reply_address(status: LinkStatus) -> NotSent:
     """What asking raises while there is no queue for replies."""
     error = status.error or getattr(status.consumers.get(REPLY_CONSUMER), "error", None)
-    return NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
+    told = NotSent(f"no reply queue could be had in time{f': {error}' if error else ''}")
+    told.__cause__ = error
+    return told
 
 
 def request_error(error: PublishError) -> EventBusError:

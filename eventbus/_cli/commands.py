@@ -13,6 +13,14 @@ import click
 from eventbus._errors import ConfigurationError
 from eventbus._plugins import CLI, load, names
 
+# What brings the commands of our own distributions.
+_EXTRAS = {
+    "certs": "certs",
+    **dict.fromkeys(
+        ("broker", "doctor", "topology.plan", "topology.apply", "topology.export", "topology.permissions"), "admin"
+    ),
+}
+
 
 class PluginGroup(click.Group):
     """A group whose commands are entry points; ``prefix`` is the group's own name with a dot, or empty."""
@@ -37,6 +45,18 @@ class PluginGroup(click.Group):
         if ctx.default_map and isinstance(table := ctx.default_map.get(cmd_name), dict):
             ctx.default_map[cmd_name] = by_parameter(command, table)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; one that is not installed says what to install."""
+        extra = _EXTRAS.get(self.prefix + args[0])
+        if extra is not None and not ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
+            name = (self.prefix + args[0]).replace(".", " ")
+            raise ConfigurationError(
+                f'the command {name!r} is not installed; install it with: pip install "eventbus[{extra}]"'
+            )
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List them; one that cannot be imported says why, instead of hiding the others."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from eventbus._errors import AccessRefused, ConfigurationError, ConnectionFailed, LoginRefused, TLSNotVerified
+from eventbus._errors import (
+    AccessRefused,
+    ConfigurationError,
+    ConnectionFailed,
+    LoginRefused,
+    NotSent,
+    Rejected,
+    TLSNotVerified,
+)
 
 DONE = 0
 FAILED = 1
@@ -31,4 +39,9 @@ Exit codes:
 
 def code_for(error: BaseException) -> int:
     """The exit code that tells of an error."""
-    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), FAILED)
+    for kind, code in _BY_ERROR:
+        if isinstance(error, kind):
+            return code
+    # A publish that surely has not happened is told by why not; one that may have happened has simply failed.
+    cause = error.__cause__
+    return code_for(cause) if cause is not None and isinstance(error, (NotSent, Rejected)) else FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -89,7 +90,7 @@ def publish(mandatory: bool, count: int, file: Any, **options: Any) -> int:
     if file is None and count == 1:
         return _publish_one(given, decode(_text(given.body)), keywords, mandatory)
     lines = _Lines(file, decode) if file is not None else None
-    events = iter(lines) if lines is not None else _repeated(decode(_text(given.body)), count)
+    events = iter(lines) if lines is not None else repeat(decode(_text(given.body)), count)
     return _publish_many(given, events, lines, keywords, mandatory)
 
 
@@ -130,6 +131,8 @@ def _known(given: Given) -> tuple[Callable[[bytes], Any], dict[str, Any]]:
     """How to read the event, and the keywords to publish it with (and the transport)."""
     from eventbus._cli.apps import load_buses
 
+    if not given.kind:
+        raise click.UsageError("TYPE is empty: write one such as customers.registered")
     known = load_buses(given.apps)
     if given.url is None and not known:
         raise click.UsageError("no broker: give --url or --app, or set EVENTBUS_URL")
@@ -197,10 +200,6 @@ def _header(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.UsageError(f"--header is NAME=VALUE, not {text!r}")
     return name, value
-
-
-def _repeated(event: Any, count: int) -> Iterator[Any]:
-    return (event for _ in range(count))
 
 
 class _Lines:

@@ -23,12 +23,14 @@ from eventbus._errors import EventBusError
 @click.version_option(package_name="eventbus")
 @click.option("-v", "--verbose", count=True, help="Log more: -v what happens, -vv everything.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def eventbus(verbose: int, debug: bool) -> None:
+@click.pass_obj
+def eventbus(settings: Settings, verbose: int, debug: bool) -> None:
     """Run services, look at them, and look after their broker.
 
     Settings come from options, then from EVENTBUS_* variables (EVENTBUS_URL_FILE names a file with the URL), then from
     the table [tool.eventbus] of the nearest pyproject.toml.
     """
+    settings.debug = debug
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     if verbose < 2:  # what the drivers warn of is said again by us, in fewer words
@@ -36,9 +38,12 @@ def eventbus(verbose: int, debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+_BEFORE = ("-v", "-vv", "--verbose", "--debug", "--version")
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command line; gives its exit code."""
-    debug = "--debug" in arguments
+    settings = Settings({})
     try:
         settings = Settings.found()
         result = eventbus.main(
@@ -59,6 +64,8 @@ def run_command(arguments: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except click.UsageError as mistake:
         mistake.show()
+        if isinstance(mistake, click.NoSuchOption) and mistake.option_name in _BEFORE:
+            click.echo(f"It goes before the command: eventbus {mistake.option_name} ...", err=True)
         return exits.USAGE
     except click.ClickException as failure:
         failure.show()
@@ -67,7 +74,7 @@ def run_command(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except EventBusError as error:
-        if debug:
+        if settings.debug:
             raise
         click.echo(f"error: {error}", err=True)
         return exits.code_for(error)

@@ -50,7 +50,7 @@ def run(
     if len(set(apps)) < len(apps):
         raise click.UsageError("a bus is named twice; --workers gives it more processes")
     logging.getLogger("eventbus.run").setLevel(min(logging.INFO, logging.getLogger().level))
-    plan = Plan(apps, workers, grace, reload)
+    plan = Plan(apps, workers, grace, reload, click.get_current_context().find_root().params["debug"])
     with ExitStack() as ends:
         board = Board(ready_file)
         ends.callback(board.close)

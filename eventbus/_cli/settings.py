@@ -32,6 +32,7 @@ class Settings:
 
     def __init__(self, table: Mapping[str, Any], origin: Path | None = None) -> None:
         self.origin = origin
+        self.debug = False
         self.shared = {name: table[name] for name in _SHARED if name in table}
         self.commands = {name: value for name, value in table.items() if isinstance(value, dict)}
         unknown = set(table) - set(self.shared) - set(self.commands)
@@ -40,6 +41,11 @@ class Settings:
                 f"{origin}: [tool.eventbus] has no {', '.join(sorted(unknown))}; known are {', '.join(_SHARED)} and a "
                 "table for each command"
             )
+        if not isinstance(table.get("url", ""), str):
+            raise ConfigurationError(f"{origin}: url in [tool.eventbus] is not a text")
+        app = table.get("app", "")
+        if not isinstance(app, str) and not (isinstance(app, list) and all(isinstance(name, str) for name in app)):
+            raise ConfigurationError(f"{origin}: app in [tool.eventbus] is neither a text nor a list of texts")
 
     @classmethod
     def found(cls, start: Path | None = None) -> Settings:
@@ -47,11 +53,15 @@ class Settings:
         here = (start or Path.cwd()).absolute()
         for folder in (here, *here.parents):
             file = folder / "pyproject.toml"
-            if file.is_file():
+            if os.path.isfile(file):  # unlike Path's, no error in a folder that we may not look into
                 try:
-                    table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("eventbus", {})
+                    table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
                 except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
                     raise ConfigurationError(f"{file} cannot be read: {error}") from error
+                for name in ("tool", "eventbus"):
+                    table = table.get(name, {})
+                    if not isinstance(table, dict):
+                        raise ConfigurationError(f"{file}: {name} of [tool.eventbus] is no table")
                 return cls(table, file)
         return cls({})
 

@@ -6,27 +6,24 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from eventbus._cli import exits
-from eventbus._cli.output import printable, printable_json
+from eventbus._cli.output import printable
 from eventbus._cli.settings import app_option, url_option
+from eventbus._cli.showing import as_json_line, as_line
 
 if TYPE_CHECKING:
-    from eventbus._message import Incoming, Message
+    from eventbus._message import Incoming
     from eventbus._topology import Exchange
     from eventbus.transport import LinkStatus, Transport
 
 SERVICE = "eventbus-tail"
 _CONSUMER = "tail"
 _CONNECT_SECONDS = 15.0
-_SHOWN_BODY = 200
-_SHOWN_NAME = 120
-_DEEPEST = 16
 _MOST_WAITING = 10_000
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -57,7 +54,7 @@ def tail(
 
     PATTERN is a topic pattern, by default # (all). A message whose body is no JSON is shown too. Ctrl-C ends it.
     """
-    target = _target(url, apps, exchange)
+    target = _target(url, apps, exchange, pattern)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for number, incoming in enumerate(_messages(target, pattern, seconds), 1):
@@ -78,13 +75,15 @@ class Target(NamedTuple):
     declare: tuple[Exchange, ...]
 
 
-def _target(url: str | None, apps: Sequence[str], exchange: str | None) -> Target:
+def _target(url: str | None, apps: Sequence[str], exchange: str | None, pattern: str) -> Target:
     from eventbus._cli.apps import load_buses
     from eventbus._plugins import transport_from
+    from eventbus._routing.topics import validate_pattern
     from eventbus._topology import EVENTS_EXCHANGE, REQUESTS_EXCHANGE, Exchange
 
     if url is None and not apps:
         raise click.UsageError("no broker: give --url or --app, or set EVENTBUS_URL")
+    validate_pattern(pattern)
     if exchange == "":
         raise click.UsageError("the default exchange cannot be listened to: it only knows queues by name")
     name = EVENTS_EXCHANGE if exchange is None else exchange
@@ -161,6 +160,7 @@ class _Listener:
 
 def _messages(target: Target, pattern: str, seconds: float | None) -> Iterator[Incoming]:
     # On the link itself, not on a bus: a bus decodes, and what cannot be decoded is to be seen here too.
+    from eventbus._errors import TopologyMismatch
     from eventbus._supervisor import Phase
     from eventbus._topology import Binding, Queue, Topology
     from eventbus.transport import ConsumerSpec, LinkSettings
@@ -183,6 +183,12 @@ def _messages(target: Target, pattern: str, seconds: float | None) -> Iterator[I
         link.consume(ConsumerSpec(name=_CONSUMER, queue=own, topology=topology, auto_ack=True), listener)
         link.wait_ready(_CONNECT_SECONDS)
         yield from _until(arrivals, None if seconds is None else time.monotonic() + seconds)
+    except TopologyMismatch as error:
+        if target.declare:
+            raise
+        raise TopologyMismatch(
+            f"this virtual host has no exchange {target.exchange!r}: check the name, or give --app to declare it"
+        ) from error
     finally:
         link.close(1.0)
 
@@ -194,104 +200,3 @@ def _until(arrivals: Arrivals, end: float | None) -> Iterator[Incoming]:
             click.echo(f"{skipped} messages are not shown: they come faster than they can be written", err=True)
         if incoming is not None:
             yield incoming
-
-
-# -- showing ------------------------------------------------------------------------------------------------
-
-
-def as_line(incoming: Incoming, now: float) -> str:
-    """A message in a line; nothing in it can move the cursor or colour the screen."""
-    message = _unwrapped(incoming.message)
-    when = _time(message.time) or _time(now)
-    names = f"{_short(message.topic)} type={_short(message.type) or '?'} from={_short(message.source) or '?'}"
-    problem = f" [{incoming.problem}]" if incoming.problem is not None else ""
-    return printable(f"{when} {names} {len(message.body)} B{problem} {_body_text(message)}")
-
-
-def as_json_line(incoming: Incoming) -> str:
-    """A message as one JSON document; a body that is no JSON stands in ``body_text`` or ``body_base64``."""
-    import orjson
-
-    message = _unwrapped(incoming.message)
-    found: dict[str, Any] = {
-        "id": message.id,
-        "topic": message.topic,
-        "exchange": message.exchange,
-        "type": message.type,
-        "source": message.source,
-        "time": message.time,
-        "content_type": message.content_type,
-        "correlation_id": message.correlation_id,
-        "reply_to": message.reply_to,
-        "headers": message.headers,
-        "problem": incoming.problem,
-        "size": len(message.body),
-    }
-    return printable_json(orjson.dumps({**_plain(found), **_body_json(message)}).decode())
-
-
-def _body_json(message: Message) -> dict[str, Any]:
-    import base64
-
-    import orjson
-
-    try:
-        return {"body": orjson.Fragment(orjson.dumps(orjson.loads(message.body)))}
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # it reads deeper nesting than it writes
-        pass
-    try:
-        return {"body_text": message.body.decode()}
-    except UnicodeDecodeError:
-        return {"body_base64": base64.b64encode(message.body).decode()}
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """A value as JSON has it, whatever strangers put into a header."""
-    if isinstance(value, (bool, float)) or value is None:
-        return value
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return value
-    if depth >= _DEEPEST and isinstance(value, (Mapping, list, tuple)):
-        return "..."
-    if isinstance(value, Mapping):
-        return {_plain_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value]
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else _plain_text(str(value))
-
-
-def _plain_text(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _unwrapped(message: Message) -> Message:
-    """A structured CloudEvent taken apart; anything else as it is."""
-    from eventbus._cloudevents import STRUCTURED, unwrap
-    from eventbus._errors import DecodingError
-
-    if not message.content_type.startswith(STRUCTURED):
-        return message
-    try:
-        return unwrap(message)
-    except DecodingError:
-        return message
-
-
-def _time(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S.%f")[:-3] if seconds else ""
-    except (OverflowError, ValueError, OSError):  # strangers write it
-        return ""
-
-
-def _short(text: str, most: int = _SHOWN_NAME) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
-def _body_text(message: Message) -> str:
-    if message.content_encoding not in (None, "", "identity", "utf-8"):
-        return f"({len(message.body)} bytes, {message.content_encoding})"
-    try:
-        return _short(message.body.decode(), _SHOWN_BODY)
-    except UnicodeDecodeError:
-        return f"({len(message.body)} bytes that are no text)"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eventbus._errors import CertificateError, ConfigurationError
+from eventbus._secrets import Secret
 
 try:
     from cryptography import x509
@@ -64,13 +65,13 @@ def check_authorities(pem: bytes, name: str, now: float) -> None:
 
 
 def check_client(
-    certificate: bytes, key: bytes, password: str | None, ca: bytes | None, names: Names, now: float
+    certificate: bytes, key: bytes, password: Secret | None, ca: bytes | None, names: Names, now: float
 ) -> float:
     """Check our own certificate and key. Gives when the certificate ends, in Unix seconds.
 
     :raises CertificateError: what is wrong with them.
     """
-    chain = read(certificate, names.certificate)
+    chain = _understood(certificate, names.certificate)
     _check_key(chain[0], _key(key, password, names.key), names)
     for member in chain:
         _check_dates(member, names.certificate, now)
@@ -80,12 +81,28 @@ def check_client(
     return min(member.not_valid_after_utc.timestamp() for member in chain)
 
 
-def _key(pem: bytes, password: str | None, name: str) -> object:
-    encrypted = b"ENCRYPTED" in pem
+def _understood(pem: bytes, name: str) -> list[x509.Certificate]:
+    """Certificates that are parsed to the end: keys and extensions are only looked at when they are asked for."""
+    found = read(pem, name)
     try:
-        return serialization.load_pem_private_key(pem, password.encode() if password and encrypted else None)
+        for certificate in found:
+            certificate.extensions  # noqa: B018
+            certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"{name} holds a certificate that cannot be understood: {error}") from error
+    return found
+
+
+def _key(pem: bytes, password: Secret | None, name: str) -> object:
+    encrypted = b"ENCRYPTED" in pem
+    if password is not None and not (encrypted and password.reveal()):
+        password = None  # one that a plain key does not need is no mistake
+    try:
+        return serialization.load_pem_private_key(pem, password.reveal().encode() if password else None)
     except TypeError as error:
-        raise CertificateError(f"the private key {name} is encrypted: give key_password") from error
+        raise CertificateError(
+            f"the private key {name} is encrypted: give key_password (in a URL: key_password_file)"
+        ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         if encrypted:
             raise CertificateError(f"the private key {name} cannot be decrypted with key_password") from error
@@ -136,14 +153,15 @@ def _check_chain(chain: Sequence[x509.Certificate], authorities: Sequence[x509.C
         current = above
     raise CertificateError(
         f"the certificate {_who(chain[0])} in {name} was signed by {current.issuer.rfc4514_string()!r}, which is not "
-        "among the given CAs; if the broker trusts another CA for clients, name it with client_ca"
+        "among the given CAs; if the broker trusts another CA for clients, name it with client_ca (in a URL: "
+        "client_cafile)"
     )
 
 
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -25,17 +25,21 @@ PEM = str | Path | bytes | Callable[[], bytes]
 
 _VERSIONS = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
 _MAX_BYTES = 4 << 20
+_SOURCES = ("ca", "certificate", "key", "client_ca")
 
 
 class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How to speak TLS: whom to trust, and who we are. Everything is read again whenever a context is made.
+
+    Certificates and keys are given as the path of a file, as bytes, or as a function that gives bytes.
 
     :param ca: certificates of the authorities to trust (a bundle may hold several); default: the system's.
     :param certificate: our own certificate, and the intermediate ones above it, for brokers that ask for one.
     :param key: its private key; default: in the same file.
     :param key_password: for an encrypted key; text, a :class:`Secret`, or a function that gives either.
     :param minimum_version: ``"1.2"`` or ``"1.3"``.
-    :param ciphers: OpenSSL's cipher list for TLS 1.2 (those of 1.3 are all good ones).
+    :param ciphers: OpenSSL's cipher list for TLS 1.2 (those of 1.3 are all good ones); never ones without a certificate
+        or without encryption.
     :param server_name: name that the broker's certificate must have, instead of the host in the URL.
     :param client_ca: authority that signed our certificate, where it is not the one in ``ca``.
     :param warn_days: warn when our certificate has fewer days left than this.
@@ -57,6 +61,8 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.minimum_version not in _VERSIONS:
             raise ConfigurationError('minimum_version of TLS is "1.2" or "1.3"')
+        for name in _SOURCES:
+            _check_source(name, getattr(self, name))
         if self.key is not None and self.certificate is None:
             raise ConfigurationError("a TLS key is given without its certificate")
 
@@ -79,16 +85,19 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
         if ca is None:
             context.load_default_certs()
         else:
-            context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
+            with _explained(f"the CA in {describe(self.ca)}"):
+                context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
         if self.ciphers is not None:
             try:
-                context.set_ciphers(self.ciphers)
+                # With ciphers of no certificate nothing would be verified, whatever the context says.
+                context.set_ciphers(f"{self.ciphers}:!aNULL:!eNULL")
             except ssl.SSLError:
                 raise ConfigurationError(f"OpenSSL knows no cipher of {self.ciphers!r}") from None
         if certificate is not None:
-            with _as_file(certificate + b"\n" + (key or b"")) as path:
+            name = f"the certificate {describe(self.certificate)} with its key"
+            with _as_file(certificate) as path, _as_file(key or certificate) as key_path, _explained(name):
                 # A password is always given: an encrypted key must not stop a service at a prompt.
-                context.load_cert_chain(path, password=self._password() or "")
+                context.load_cert_chain(path, key_path, password=(self._password() or Secret("")).reveal())
         return context
 
     def expires(self) -> float | None:
@@ -122,19 +131,36 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
                 )
         return ca, certificate, key
 
-    def _password(self) -> str | None:
-        given = self.key_password() if callable(self.key_password) else self.key_password
-        return given.reveal() if isinstance(given, Secret) else given
+    def _password(self) -> Secret | None:
+        given = self.key_password
+        if callable(given):
+            try:
+                given = given()
+            except CertificateError:  # our own, which reads a file
+                raise
+            except Exception as error:
+                raise CertificateError(f"key_password: its function raised {type(error).__name__}") from error
+        if isinstance(given, str):
+            return Secret(given)
+        if given is not None and not isinstance(given, Secret):
+            raise CertificateError(f"key_password is text or a Secret, not {type(given).__name__}")
+        return given
+
+    def _shown(self) -> Iterator[tuple[str, object]]:
+        """What may be seen of it, by name: never a key."""
+        for name in _SOURCES:
+            if getattr(self, name) is not None:
+                yield name, describe(getattr(self, name))
+        for name in ("minimum_version", "server_name", "dangerously_accept_any_certificate"):
+            if getattr(self, name):
+                yield name, getattr(self, name)
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # msgspec's own, for rich, gives all fields away.
+        return list(self._shown())
 
     def __repr__(self) -> str:
-        shown = {name: getattr(self, name) for name in ("ca", "certificate", "key", "client_ca")}
-        parts = [f"{name}={describe(value)}" for name, value in shown.items() if value is not None]
-        parts += [
-            f"{name}={getattr(self, name)!r}" for name in ("minimum_version", "server_name") if getattr(self, name)
-        ]
-        if self.dangerously_accept_any_certificate:
-            parts.append("dangerously_accept_any_certificate=True")
-        return f"TLSConfig({', '.join(parts)})"
+        return f"TLSConfig({', '.join(f'{name}={value!r}' for name, value in self._shown())})"
 
 
 def describe(source: PEM | None) -> str:
@@ -142,6 +168,28 @@ def describe(source: PEM | None) -> str:
     if isinstance(source, (str, Path)):
         return str(source)
     return "<bytes>" if isinstance(source, bytes) else "<function>"
+
+
+def _check_source(name: str, source: object) -> None:
+    """Refuse what is no source, without showing it: it may be a key."""
+    if isinstance(source, str) and "-----BEGIN" in source:
+        raise ConfigurationError(f"{name} is text in PEM format, and text is taken as a path: give it as text.encode()")
+    if isinstance(source, (str, Path)) and (not str(source) or "\0" in str(source)):
+        raise ConfigurationError(f"{name} is no path of a file")
+    if source is not None and not isinstance(source, (str, Path, bytes)) and not callable(source):
+        raise ConfigurationError(f"{name} is a path, bytes or a function, not {type(source).__name__}")
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """What OpenSSL refuses although it is well-formed: keys that are too short, kinds that it does not know."""
+    import ssl
+
+    try:
+        yield
+    except (ssl.SSLError, ValueError) as error:
+        why = getattr(error, "reason", None) or type(error).__name__
+        raise CertificateError(f"{what} cannot be used: OpenSSL says {str(why).lower().replace('_', ' ')}") from error
 
 
 _told_of: set[str] = set()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -117,6 +119,74 @@ def test_a_node_that_died_is_started_again(command: Command) -> None:
     assert set(command.pids()).isdisjoint(pids)
 
 
+def test_up_again_without_apps_leaves_everybody_the_rights_that_they_had(command: Command) -> None:
+    command.ok("up", "--vhost", "shop", *APPS)
+    before = command.environment("signup"), command.ok("ctl", "--", "list_permissions", "-p", "shop")
+    assert "eventbus" in before[1]
+    command.ok("up", "--vhost", "shop")
+    assert (command.environment("signup"), command.ok("ctl", "--", "list_permissions", "-p", "shop")) == before
+    definitions = json.loads((command.state / "rabbitmq" / "definitions.json").read_text())
+    assert [p["user"] for p in definitions["permissions"] if p["configure"] == ".*"] == ["admin"]
+
+
+def test_a_user_whom_no_app_needs_any_more_is_removed(command: Command) -> None:
+    command.ok("up", "--vhost", "shop")  # with a user who may do everything
+    everything = command.environment("app")["EVENTBUS_URL"]
+    said = command.ok("up", "--vhost", "shop", *APPS)
+    assert "removed: user app" in said
+    assert "app" not in command.ok("ctl", "--", "list_users")
+    bus = EventBus(everything, service="app")
+    with pytest.raises(LoginRefused):
+        bus.start(timeout=10)
+    bus.stop(1)
+    assert sorted(file.name for file in command.state.glob("services/*.env")) == [
+        "admin.env",
+        "emails.env",
+        "signup.env",
+    ]
+    assert "removed" not in command.ok("up", "--vhost", "shop", *APPS)
+
+
+def test_a_folder_of_somebody_else_is_neither_used_nor_deleted(command: Command) -> None:
+    command.state.mkdir()
+    theirs = command.state / ".env"  # has a name that we use, too
+    theirs.write_text("precious")
+    ran = command.run("up")
+    assert (ran.returncode, "holds other things (.env)" in ran.stderr) == (78, True)
+    assert list(command.state.iterdir()) == [theirs]
+    theirs.unlink()
+    command.ok("up")
+    theirs = command.state / "theirs"
+    theirs.write_text("precious")
+    command.ok("down", "--delete")
+    assert list(command.state.iterdir()) == [theirs]
+
+
+def test_a_port_that_another_program_has_taken_is_named(command: Command) -> None:
+    command.ok("up")
+    ports = json.loads((command.state / "nodes" / "1" / "ports.json").read_text())
+    management = json.loads((command.state / "state.json").read_text())["management_ports"]
+    command.ok("down")
+    for port in (ports["amqp"], management[0]):
+        with socket.create_server(("127.0.0.1", port)):
+            ran = command.run("up")
+        assert (ran.returncode, f"listens on port {port}" in ran.stderr) == (1, True), ran.stderr
+    command.ok("up")
+
+
+def test_a_state_without_its_nodes_says_so_and_starts_anew(command: Command) -> None:
+    command.ok("up")
+    command.ok("down")
+    shutil.rmtree(command.state / "nodes")
+    status = command.run("status")
+    assert (status.returncode, "stopped" in status.stdout, status.stderr) == (1, True, "")
+    for words in (("logs",), ("ctl", "--", "list_users")):
+        ran = command.run(*words)
+        assert (ran.returncode, "Traceback" in ran.stderr) == (1, False), ran.stderr
+    command.ok("up")
+    assert command.run("status").returncode == 0
+
+
 def test_secrets_are_for_their_owner_only(command: Command) -> None:
     said = command.ok("up", "--vhost", "shop", *APPS)
     passwords = json.loads((command.state / "secrets.json").read_text())
@@ -139,6 +209,9 @@ def test_secrets_are_for_their_owner_only(command: Command) -> None:
         (("up", "--app", "tests.admin.services:climber"), 78, "cannot be a user"),
         (("up", "--app", "tests.admin.services:admin"), 78, "cannot be a user"),
         (("up", "--cluster", "0"), 64, "range"),
+        (("up", "--listen", "bus.example"), 64, "no IPv4 address"),
+        (("up", "--listen", "203.0.113.7"), 64, "no address 203.0.113.7"),
+        (("up", "--vhost", ""), 64, "needs a name"),
         (("up", "--engine", "docker"), 1, "no RabbitMQ to start"),
     ],
 )
@@ -155,8 +228,9 @@ def test_mistakes_are_said_in_a_line(command: Command, words: tuple[str, ...], c
 
 def test_another_kind_of_broker_in_the_same_folder_is_refused(command: Command) -> None:
     command.ok("up", "--vhost", "shop")
-    ran = command.run("up", "--vhost", "shop", "--tls")
-    assert (ran.returncode, "--state" in ran.stderr) == (78, True)
+    for words in (("--vhost", "shop", "--tls"), ("--vhost", "other"), ("--vhost", "shop", "--listen", "127.0.0.2")):
+        ran = command.run("up", *words)
+        assert (ran.returncode, "--vhost shop --listen 127.0.0.1" in ran.stderr) == (78, True), ran.stderr
 
 
 def test_it_listens_where_it_is_told_and_is_verified_by_its_name(command: Command) -> None:
@@ -178,10 +252,21 @@ def test_three_nodes_over_tls_are_one_cluster(command: Command) -> None:
     assert url.count("localhost:") == 3
     status = json.loads(command.ok("ctl", "--", "cluster_status", "--formatter", "json"))
     assert len(status["running_nodes"]) == 3
+    # Loaded by the first node alone, a quorum queue would have no other member.
+    queues = json.loads(command.ok("ctl", "--", "list_queues", "-p", "shop", "name", "members", "--formatter", "json"))
+    assert {queue["name"]: len(queue["members"]) for queue in queues} == {
+        "emails.shop.registered": 3,
+        "emails.shop.registered.dead": 3,
+    }
     with EventBus(url, service="signup") as bus:
         bus.publish({"country": "se"}, topic="shop.registered.se", mandatory=True)
     conf = (command.state / "rabbitmq" / "rabbitmq.conf").read_text()
     assert "cluster_formation.classic_config.nodes.3 = rabbit@rabbit3" in conf
+    assert "cluster_formation.target_cluster_size_hint = 3" in conf
+    # What compose asks for, so that containers are a cluster too.
+    cookie = command.state / ".env"
+    assert cookie.read_text().startswith("RABBITMQ_ERLANG_COOKIE=")
+    assert stat.S_IMODE(cookie.stat().st_mode) == 0o600
     assert "listeners.tcp = none" in conf
 
 

@@ -13,11 +13,14 @@ from urllib.parse import quote
 
 import pytest
 from eventbus_certs import CertificateAuthority
+from eventbus_rabbitmq import RabbitMQOptions
 from eventbus_rabbitmq.local_broker import LocalBroker, LocalTLS
 from eventbus_rabbitmq_admin._apply import apply
 from eventbus_rabbitmq_admin._definitions import User, definitions
+from eventbus_rabbitmq_admin._doctor import inside
 from eventbus_rabbitmq_admin._doctor.inside import samples
 from eventbus_rabbitmq_admin._layout import declarer_of, layout_of
+from eventbus_rabbitmq_admin._management import Management
 from eventbus_rabbitmq_admin._permissions import permissions_of
 from eventbus_rabbitmq_admin._plan import plan_for
 
@@ -43,6 +46,7 @@ def doctor(url: str, *words: str, **environment: str) -> tuple[int, dict[str, di
     )
     assert SECRET not in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr, ran.stderr
+    assert "not connected" not in ran.stderr, "what it has to say is in its findings"
     return ran.returncode, {found["check"]: found for found in json.loads(ran.stdout)}
 
 
@@ -62,7 +66,7 @@ def test_all_is_well(site: Site) -> None:
     )
     site.management.post("definitions", body=document)
     code, found = doctor(site.url(), "--app", "tests.admin.services:emails", EVENTBUS_MANAGEMENT=site.management_url)
-    assert code == 0, found
+    assert code == 0, [finding for finding in found.values() if finding["outcome"] == "fail"]
     for check in ("name", "port", "mechanism", "login", "clock", "node", "queues", "topology", "permissions of emails"):
         assert one(found, check)["outcome"] == "pass", found
     assert "RabbitMQ" in one(found, "broker")["found"]
@@ -90,9 +94,21 @@ def test_a_wrong_password_and_a_wrong_virtual_host(site: Site) -> None:
     code, found = doctor(site.url("guest", SECRET), EVENTBUS_MANAGEMENT=site.management_url)
     assert (code, found["login"]["outcome"]) == (1, "fail")
     assert "password" in found["login"]["advice"]
-    assert found["management API"]["outcome"] == "skip" if "management API" in found else True
+    assert (found["management API"]["outcome"], "clock" in found) == ("fail", False)
     code, found = doctor(f"amqp://guest:guest@127.0.0.1:{site.broker.port}/nowhere")
     assert (code, "no virtual host" in found["login"]["found"]) == (1, True)
+
+
+def test_a_management_api_that_was_named_must_answer_and_a_guessed_one_need_not(site: Site) -> None:
+    code, found = doctor(site.url(), EVENTBUS_MANAGEMENT="http://127.0.0.1:9")
+    assert (code, found["management API"]["outcome"]) == (1, "fail")
+    assert "EVENTBUS_MANAGEMENT_USER" in found["management API"]["advice"]
+    user = {"EVENTBUS_MANAGEMENT_USER": "nobody", "EVENTBUS_MANAGEMENT_PASSWORD": SECRET}
+    code, found = doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url, **user)
+    assert (code, found["management API"]["outcome"]) == (1, "fail")
+    with Management("http://127.0.0.1:9", user="guest", password=Secret("guest")) as guessed:
+        (finding,) = inside.look(guessed, site.vhost, None, RabbitMQOptions(), {}, named=False)
+    assert (finding.check, finding.outcome) == ("management API", "skip")
 
 
 def test_no_name_no_port_and_no_amqp(site: Site) -> None:
@@ -100,22 +116,24 @@ def test_no_name_no_port_and_no_amqp(site: Site) -> None:
     assert (code, one(found, "name")["outcome"]) == (1, "fail")
     code, found = doctor("amqp://127.0.0.1:9/")
     assert (code, one(found, "port")["outcome"]) == (1, "fail")
+    assert found["login"]["outcome"] == "skip", "what cannot come off is not tried for seconds"
     code, found = doctor(site.management_url.replace("http://", "amqp://"))
     assert (code, one(found, "AMQP")["outcome"]) == (1, "fail")
 
 
 def test_a_blocked_broker_is_found(site: Site) -> None:
+    def node() -> dict[str, Any]:
+        return one(doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url)[1], "node")
+
     site.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
-
-        def node() -> dict[str, Any]:
-            return one(doctor(site.url(), EVENTBUS_MANAGEMENT=site.management_url)[1], "node")
-
         # The management API learns of an alarm with its next look, some seconds later.
         eventually(lambda: "memory alarm" in node()["found"], timeout=60)
         assert node()["outcome"] == "fail"
     finally:
         site.broker.ctl("set_vm_memory_high_watermark", "0.4")
+        # The tests after this one share the broker.
+        eventually(lambda: node()["outcome"] == "pass", timeout=60)
 
 
 def test_queues_that_newer_brokers_refuse_are_warned_of(site: Site) -> None:

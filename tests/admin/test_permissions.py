@@ -11,7 +11,7 @@ import pika
 import pytest
 from eventbus_rabbitmq import RabbitMQOptions
 from eventbus_rabbitmq_admin._definitions import User, definitions
-from eventbus_rabbitmq_admin._layout import declarer_of, layout_of
+from eventbus_rabbitmq_admin._layout import declarer_of, layout_of, options_by_service, topology_of
 from eventbus_rabbitmq_admin._permissions import Permissions, permissions_of, topic_regex
 
 from eventbus import (
@@ -76,6 +76,15 @@ def test_who_declares_its_topology_itself_may_do_that() -> None:
     for name in ("emails.shop.registered", "emails.shop.registered.dead", "eventbus.events"):
         assert re.search(emails.configure.replace("\\z", "\\Z"), name), name
     assert not re.search(emails.configure.replace("\\z", "\\Z"), "signup.anything")
+
+
+def test_each_service_gets_what_its_own_url_asks_for() -> None:
+    buses = {"a": services.emails("amqp://localhost/?declare=passive"), "b": services.signup("amqp://localhost/")}
+    found = options_by_service(buses)
+    topology, _ = topology_of(buses)
+    emails, signup = (permissions_of(access, topology, found[access.service]) for access in topology.services)
+    assert not re.search(emails.configure.replace("\\z", "\\Z"), "eventbus.events")
+    assert re.search(signup.configure.replace("\\z", "\\Z"), "eventbus.events")
 
 
 def prepared(site: Site, options: RabbitMQOptions, query: str) -> Callable[[str], str]:

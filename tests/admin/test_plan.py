@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from eventbus_rabbitmq import RabbitMQOptions
 from eventbus_rabbitmq_admin._apply import Refused, apply
@@ -17,6 +18,7 @@ from eventbus_rabbitmq_admin._plan import Plan, plan_for
 
 from eventbus import ConfigurationError, EventBus, Policy, Topology
 from eventbus._bus._core import BusCore
+from eventbus.testing import eventually
 from tests.admin import services
 from tests.admin.conftest import Site
 from tests.admin.services import Registered
@@ -85,6 +87,30 @@ def test_a_stale_binding_of_ours_goes_and_one_of_others_stays() -> None:
     assert (step.action, step.kind, step.item, step.destructive) == ("delete", "binding", stale, True)
 
 
+def test_bindings_of_others_that_go_with_a_recreation_are_made_again() -> None:
+    layout = wanted(services.emails())
+    changed = Layout(
+        exchanges=tuple(
+            msgspec.structs.replace(exchange, kind="direct") if exchange.name == "eventbus.events" else exchange
+            for exchange in layout.exchanges
+        ),
+        queues=(*layout.queues, QueueLayout(name="legacy")),
+        bindings=layout.bindings,
+    )
+    foreign = BindingLayout(source="eventbus.events", destination="legacy", to_queue=True, routing_key="#")
+    onward = BindingLayout(source="eventbus.events", destination="amq.topic", to_queue=False, routing_key="#")
+    reply = BindingLayout(source="eventbus.events", destination="amq.gen-1", to_queue=True, routing_key="x")
+    stale = BindingLayout(
+        source="eventbus.events", destination="emails.shop.registered", to_queue=True, routing_key="old"
+    )
+    live = msgspec.structs.replace(changed, bindings=(*layout.bindings, foreign, onward, reply, stale))
+    plan = plan_for("v", layout, live)
+    assert steps(plan)[0] == ("recreate", "exchange", "eventbus.events")
+    again = [step.item for step in plan.steps if step.kind == "binding"]
+    assert all(step.action == "create" for step in plan.steps[1:])
+    assert (foreign in again, onward in again, reply in again, stale in again) == (True, True, False, False)
+
+
 def test_queues_that_live_with_their_consumers_are_not_planned() -> None:
     bus = services.pricing()
     bus.subscribe(Registered, broadcast=True)(lambda event: None)
@@ -141,6 +167,34 @@ def test_a_queue_with_messages_needs_leave_of_its_own(site: Site) -> None:
     apply(plan_at(site, changed), site.management, allow_destroy=True, allow_data_loss=True)
     assert plan_at(site, changed).empty
     assert not site.management.holds_messages(site.vhost, "emails.shop.registered")
+
+
+def test_an_exchange_of_another_kind_is_made_anew_with_the_bindings_of_others(site: Site) -> None:
+    layout = wanted(services.emails())
+    site.management.put("exchanges", site.vhost, "eventbus.events", body={"type": "direct", "durable": True})
+    site.management.put("queues", site.vhost, "legacy", body={"durable": True})
+    foreign = ("bindings", site.vhost, "e", "eventbus.events", "q", "legacy")
+    site.management.post(*foreign, body={"routing_key": "shop.registered.se", "arguments": {}})
+    with pytest.raises(Refused, match=r"recreate exchange eventbus\.events"):
+        apply(plan_at(site, layout), site.management)
+    apply(plan_at(site, layout), site.management, allow_destroy=True)
+    assert plan_at(site, layout).empty
+    assert [binding["routing_key"] for binding in site.management.get(*foreign)] == ["shop.registered.se"]
+
+
+def test_a_queue_whose_messages_cannot_be_looked_at_is_judged_by_its_counters(site: Site) -> None:
+    single = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    before = Layout(queues=(QueueLayout(name="single", arguments=single),))
+    after = Layout(queues=(QueueLayout(name="single", arguments={**single, "x-max-length": 9}),))
+    apply(plan_at(site, before), site.management)
+    with EventBus(site.url(), service="s") as bus:
+        bus.publish({}, topic="single", exchange="", mandatory=True)
+    with pytest.raises(Refused, match="holds messages"):
+        apply(plan_at(site, after), site.management, allow_destroy=True)
+    site.management.delete("queues", site.vhost, "single", "contents")
+    eventually(lambda: site.management.get("queues", site.vhost, "single")["messages"] == 0, timeout=30)
+    apply(plan_at(site, after), site.management, allow_destroy=True)
+    assert plan_at(site, after).empty
 
 
 # -- the commands -------------------------------------------------------------------------------------------

@@ -96,6 +96,16 @@ def test_an_authority_is_overwritten_on_request(
     assert CertificateAuthority.load(tmp_path).certificate == other_ca.certificate
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_user_who_is_called_as_the_authority_does_not_cost_it(
+    overwrite: bool, ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    before = [path.read_bytes() for path in ca.save(tmp_path)]
+    with pytest.raises(ConfigurationError, match="is an authority"):
+        ca.issue_client("ca").save(tmp_path, "ca", overwrite=overwrite)
+    assert [(tmp_path / name).read_bytes() for name in ("ca.pem", "ca.key")] == before
+
+
 @pytest.mark.parametrize("there", ["billing.pem", "billing.key"])
 def test_of_a_pair_both_files_are_new_or_none_is_written(there: str, ca: CertificateAuthority, tmp_path: Path) -> None:
     (tmp_path / there).write_text("mine")
@@ -209,7 +219,7 @@ def write_key_of_another(folder: Path, ca: CertificateAuthority) -> None:
 
 
 def write_no_authority(folder: Path, ca: CertificateAuthority) -> None:
-    ca.issue_client("billing").save(folder, "ca", overwrite=True)
+    ca.issue_client("billing").write(folder / "ca.pem", folder / "ca.key", overwrite=True)
 
 
 def write_key_of_another_kind(folder: Path, ca: CertificateAuthority) -> None:

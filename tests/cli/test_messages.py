@@ -171,6 +171,28 @@ def test_a_wrong_password_is_said_without_it(broker: LocalBroker, command: Comma
     assert "S3cr3t" not in ran.stderr + ran.stdout
 
 
+def test_what_the_user_may_not_do_ends_with_77(broker: LocalBroker, command: Command) -> None:
+    for word in ("publish", "request"):  # so that the exchanges are there
+        command.run(word, "cli.x", "{}", EVENTBUS_URL=broker.url)
+    broker.ctl("add_user", "nobody", "pass")
+    broker.ctl("set_permissions", "nobody", "^$", "^$", "^$")
+    url = broker.url.replace("guest:guest", "nobody:pass")
+    for words in (("publish", "cli.x", "{}"), ("request", "cli.x", "{}", "--timeout", "2"), ("tail",)):
+        for declare in ("", "?declare=passive"):
+            ran = command.run(*words, EVENTBUS_URL=url + declare)
+            assert (ran.returncode, "permission" in ran.stderr) == (77, True), (words, declare, ran.stderr)
+
+
+def test_tail_needs_no_more_than_the_permissions_that_its_page_names(broker: LocalBroker, command: Command) -> None:
+    command.run("publish", "cli.x", "{}", EVENTBUS_URL=broker.url)  # so that the exchange is there
+    broker.ctl("add_user", "watcher", "pass")
+    broker.ctl("set_permissions", "watcher", "^amq\\.gen-.*", "^amq\\.gen-.*", "^(amq\\.gen-.*|eventbus\\.events)$")
+    tail = Tail(command, broker.url.replace("guest:guest", "watcher:pass") + "?declare=passive", "--limit", "1")
+    command.run("publish", "cli.watched", "{}", EVENTBUS_URL=broker.url)
+    assert tail.wait() == 0
+    assert "cli.watched" in tail.lines[0]
+
+
 class Tail:
     """``eventbus tail`` under way."""
 
@@ -264,6 +286,6 @@ def test_tail_ends_by_itself_and_by_ctrl_c(broker: LocalBroker, command: Command
 
 def test_tail_of_an_exchange_that_is_not_there_says_so(broker: LocalBroker, command: Command) -> None:
     ran = command.run("tail", "--exchange", "nowhere", EVENTBUS_URL=broker.url)
-    assert ran.returncode != 0
-    assert "nowhere" in ran.stderr
+    assert (ran.returncode, ran.stdout) == (78, "")
+    assert "no exchange 'nowhere': check the name" in ran.stderr
     assert "Traceback" not in ran.stderr

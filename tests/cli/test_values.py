@@ -22,7 +22,8 @@ from eventbus._cli.serving.plan import (
     how_ended,
     pause_after,
 )
-from eventbus._cli.tail import Arrivals, as_json_line, as_line
+from eventbus._cli.showing import as_json_line, as_line
+from eventbus._cli.tail import Arrivals
 from eventbus.transport import Incoming, Message
 
 
@@ -72,6 +73,7 @@ def test_what_was_left_behind_is_told() -> None:
     assert "1 publishes" in how_ended(left)
     assert how_died(-9) == "SIGKILL"
     assert how_died(3) == "exit code 3"
+    assert how_died(0) == "itself"
 
 
 def test_ready_is_only_when_all_are(tmp_path: Path) -> None:
@@ -90,6 +92,22 @@ def test_ready_is_only_when_all_are(tmp_path: Path) -> None:
     board.note("b", {"status": "ready"})
     board.close()
     assert (board.ready, file.exists(), answer("/live", board)[0]) == (False, False, 200)
+
+
+def test_a_ready_file_that_cannot_be_written_later_ends_nothing_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    board = Board(folder / "ready")
+    folder.rmdir()
+    board.expect("a")
+    for handlers in range(3):
+        board.note("a", {"status": "ready", "handlers_in_flight": handlers})
+    assert board.ready
+    assert [record.message for record in caplog.records] == [
+        f"--ready-file {folder / 'ready'}: No such file or directory"
+    ]
 
 
 @pytest.mark.parametrize(

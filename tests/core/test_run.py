@@ -1,14 +1,15 @@
-"""``run`` takes uvloop where it is installed, and does without."""
+"""``run`` takes uvloop where it is installed, and does without; ``bus.run`` ends with a stop from elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 
 import pytest
 import uvloop
 
-from eventbus import AsyncEventBus, run
+from eventbus import AsyncEventBus, EventBus, StopReport, run
 
 
 async def loop_of_a_bus() -> type:
@@ -32,3 +33,25 @@ def test_what_the_coroutine_raises_comes_out() -> None:
 
     with pytest.raises(KeyError):
         run(fails())
+
+
+@pytest.mark.parametrize("url", ["memory://stopped", "amqp://guest:guest@127.0.0.1:1/"])  # there, and out of reach
+def test_a_sync_bus_that_is_stopped_from_elsewhere_ends_its_run(url: str) -> None:
+    bus = EventBus(url, service="stopped", grace=1.0)
+    stopper = threading.Timer(0.2, bus.stop)
+    stopper.start()
+    assert bus.run() == StopReport()
+    stopper.join()
+
+
+@pytest.mark.parametrize("url", ["memory://stopped", "amqp://guest:guest@127.0.0.1:1/"])
+def test_an_async_bus_that_is_stopped_from_elsewhere_ends_its_run(url: str) -> None:
+    async def both() -> StopReport:
+        bus = AsyncEventBus(url, service="stopped", grace=1.0)
+        running = asyncio.create_task(bus.run())
+        await asyncio.sleep(0.2)
+        await bus.stop()
+        async with asyncio.timeout(10):
+            return await running
+
+    assert asyncio.run(both()) == StopReport()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +14,11 @@ from socket import socketpair
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from eventbus_certs import CertificateAuthority
+from rich.pretty import pretty_repr
 
-from eventbus import CertificateError, ConfigurationError, EventBus, Secret, TLSConfig
+from eventbus import CertificateError, ConfigurationError, Credentials, EventBus, Secret, TLSConfig
 
 DAY = timedelta(days=1)
 
@@ -126,6 +128,16 @@ def test_what_cannot_work_is_said_before_anything_is_sent(
     assert "wrong" not in str(caught.value)
 
 
+def test_a_wrong_password_is_no_local_variable_for_error_trackers_to_record(folder: Path) -> None:
+    try:
+        config(folder, "locked", key_password=Secret("wr0ng")).context()
+    except CertificateError as error:
+        seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+        told = "".join(seen.format())
+    assert "Secret(***)" in told
+    assert "'wr0ng'" not in told
+
+
 def expired_authority(folder: Path) -> None:
     """Made by hand: our own authorities are not born expired."""
     now = datetime.now(UTC)
@@ -201,11 +213,85 @@ def test_version_and_ciphers() -> None:
         TLSConfig(key=b"x")
 
 
+def test_ciphers_cannot_switch_verification_off() -> None:
+    """By a server that has no certificate at all."""
+    anonymous = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    anonymous.set_ciphers("aNULL:@SECLEVEL=0")
+    anonymous.maximum_version = ssl.TLSVersion.TLSv1_2
+    ours, theirs = socketpair()
+
+    def serve() -> None:
+        with theirs, pytest.raises(OSError, match="SHARED_CIPHER"):
+            anonymous.wrap_socket(theirs, server_side=True)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with ours, pytest.raises(ssl.SSLError):
+        TLSConfig(ciphers="ALL:@SECLEVEL=0").context().wrap_socket(ours, server_hostname="bank.example")
+    thread.join(10)
+    assert not thread.is_alive()
+    with pytest.raises(ConfigurationError, match="knows no cipher"):
+        TLSConfig(ciphers="aNULL:@SECLEVEL=0").context()
+
+
 def test_no_key_shows_in_its_repr(folder: Path) -> None:
     made = config(folder, "client", key=(folder / "client.key").read_bytes(), key_password="S3cr3t")
-    assert "S3cr3t" not in repr(made)
-    assert "PRIVATE" not in repr(made)
-    assert "client.pem" in repr(made)
+    for shown in (repr(made), pretty_repr(made)):
+        assert "S3cr3t" not in shown
+        assert "PRIVATE" not in shown
+        assert "client.pem" in shown
+
+
+@pytest.mark.parametrize("name", ["ca", "certificate", "key", "client_ca"])
+def test_a_key_given_as_text_is_not_taken_for_a_path_and_not_shown(folder: Path, name: str) -> None:
+    text = (folder / "client.key").read_text()
+    with pytest.raises(ConfigurationError, match=r"text\.encode\(\)") as caught:
+        config(folder, "client", **{name: text})
+    assert text.splitlines()[1] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(7, "not int"), ("", "no path"), ("a\0b", "no path"), (bytearray(), "not")]
+)
+def test_what_is_no_source_is_said(value: object, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        TLSConfig(ca=value)  # type: ignore[arg-type]
+
+
+def test_a_password_that_cannot_be_had_is_told_without_its_text(folder: Path) -> None:
+    def broken() -> str:
+        raise RuntimeError("the vault's token is S3cr3t")
+
+    with pytest.raises(CertificateError, match="key_password: its function raised RuntimeError") as caught:
+        config(folder, "locked", key_password=broken).context()
+    assert "S3cr3t" not in str(caught.value)
+    with pytest.raises(CertificateError, match="text or a Secret, not bytes"):
+        config(folder, "locked", key_password=b"S3cr3t").context()
+
+
+def test_what_only_openssl_refuses_is_our_error_too() -> None:
+    now = datetime.now(UTC)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "short")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = builder.serial_number(7).not_valid_before(now - DAY).not_valid_after(now + DAY).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with pytest.raises(CertificateError, match="key too small"):
+        TLSConfig(certificate=made.public_bytes(pem), key=plain).context()
+
+
+def test_the_given_key_is_taken_although_the_certificates_file_holds_another(folder: Path) -> None:
+    both = (folder / "client.pem").read_bytes() + (folder / "second.key").read_bytes()
+    assert handshake(config(folder, "client", certificate=both), folder) == "billing"
+
+
+def test_secrets_are_text_and_passwords_secrets() -> None:
+    with pytest.raises(ConfigurationError, match="is its variable"):
+        Secret(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="Secret") as caught:
+        Credentials("billing", "S3cr3t")  # type: ignore[arg-type]
+    assert "S3cr3t" not in str(caught.value)
 
 
 def test_when_it_ends_is_known(folder: Path) -> None:

@@ -228,6 +228,31 @@ def test_an_unknown_plugin_is_reported_before_anything_starts() -> None:
         broker.close()
 
 
+def test_a_port_that_was_taken_meanwhile_is_named() -> None:
+    broker = LocalBroker()
+    try:
+        broker.start()
+        broker.stop()
+        with (
+            socket.create_server(("127.0.0.1", broker.port)),
+            pytest.raises(LocalBrokerError, match=f"listens on port {broker.port}"),
+        ):
+            broker.start()
+        broker.start()
+        assert answers(broker, 5)
+    finally:
+        broker.close()
+
+
+def test_a_folder_that_rabbitmqs_scripts_cannot_take_is_refused(tmp_path: Path) -> None:
+    broker = LocalBroker(engine="native", directory=tmp_path / "My Projects")
+    try:
+        with pytest.raises(LocalBrokerError, match="no spaces"):
+            broker.start()
+    finally:
+        broker.close()
+
+
 def test_a_missing_certificate_is_reported_by_its_name(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
     broker = LocalBroker(tls=LocalTLS(cafile=missing, certfile=missing, keyfile=missing))

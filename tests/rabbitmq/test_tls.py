@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from eventbus_rabbitmq.local_broker import LocalBroker, LocalTLS
 
-from eventbus import AsyncEventBus, ConnectionFailed, EventBus, EventBusError, TLSNotVerified, event
+from eventbus import AsyncEventBus, ConnectionFailed, EventBus, TLSNotVerified, event
 from eventbus.testing import eventually
 from tests.rabbitmq.certificates import Certificates
 
@@ -61,13 +61,13 @@ def test_the_right_authority_is_all_that_it_needs(
 
 @both
 def test_an_unknown_authority_is_refused_and_told_how_to_name_it(start: Start, broker: LocalBroker) -> None:
-    with pytest.raises(TLSNotVerified, match="cacertfile"):
+    with pytest.raises(TLSNotVerified, match=r"is not trusted .* with cacertfile"):
         start(broker.tls_url)
 
 
 @both
 def test_another_authority_is_refused(start: Start, broker: LocalBroker, tmp_path: Path) -> None:
-    with pytest.raises(TLSNotVerified, match="cacertfile"):
+    with pytest.raises(TLSNotVerified, match=r"is not trusted .* with cacertfile"):
         start(with_options(broker.tls_url, cacertfile=Certificates.made_in(tmp_path).ca))
 
 
@@ -75,7 +75,7 @@ def test_another_authority_is_refused(start: Start, broker: LocalBroker, tmp_pat
 def test_a_certificate_for_another_name_is_refused(
     start: Start, broker: LocalBroker, certificates: Certificates
 ) -> None:
-    with pytest.raises(TLSNotVerified, match=r"elsewhere\.example"):
+    with pytest.raises(TLSNotVerified, match=r"for another name .*elsewhere\.example"):
         start(with_options(broker.tls_url, cacertfile=certificates.ca, server_name_indication="elsewhere.example"))
 
 
@@ -84,13 +84,13 @@ def test_tls_spoken_to_a_plain_port_is_told_apart_from_a_dead_one(
     start: Start, broker: LocalBroker, certificates: Certificates
 ) -> None:
     url = with_options(broker.url.replace("amqp://", "amqps://"), cacertfile=certificates.ca)
-    with pytest.raises(EventBusError, match=r"TLS|amqp://"):
+    with pytest.raises(TLSNotVerified, match=r"does not answer by TLS: is it the port for amqp://"):
         start(url)
 
 
 @both
 def test_plain_amqp_spoken_to_a_tls_port_says_that_it_may_be_one(start: Start, broker: LocalBroker) -> None:
-    with pytest.raises(ConnectionFailed, match="TLS"):
+    with pytest.raises(ConnectionFailed, match=r"a port without TLS\? \(amqps:// speaks TLS"):
         start(broker.tls_url.replace("amqps://", "amqp://"))
 
 
@@ -100,6 +100,15 @@ def strict(certificates: Certificates) -> Iterator[LocalBroker]:
     certificate, key = certificates.issue("strict", "localhost", "127.0.0.1")
     tls = LocalTLS(cafile=certificates.ca, certfile=certificate, keyfile=key, verify_peer=True)
     with LocalBroker(tls=tls) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def older(certificates: Certificates) -> Iterator[LocalBroker]:
+    """One that speaks TLS 1.2 only."""
+    certificate, key = certificates.issue("older", "localhost", "127.0.0.1")
+    tls = LocalTLS(cafile=certificates.ca, certfile=certificate, keyfile=key, verify_peer=True)
+    with LocalBroker(tls=tls, config={"ssl_options.versions.1": "tlsv1.2"}) as broker:
         yield broker
 
 
@@ -115,8 +124,36 @@ def test_a_broker_that_wants_certificates_gets_one(
 def test_without_a_certificate_it_says_what_the_broker_wants(
     start: Start, strict: LocalBroker, certificates: Certificates
 ) -> None:
-    with pytest.raises(EventBusError, match="certificate"):
+    with pytest.raises(TLSNotVerified, match=r"without a client certificate: name ours with certfile"):
         start(with_options(strict.tls_url, cacertfile=certificates.ca))
+
+
+@both
+def test_a_certificate_of_another_authority_is_refused_by_the_broker(
+    start: Start, strict: LocalBroker, certificates: Certificates, tmp_path: Path
+) -> None:
+    other = Certificates.made_in(tmp_path)
+    certificate, key = other.issue("client", "client.example")
+    files = {"certfile": certificate, "keyfile": key, "client_cafile": other.ca}
+    with pytest.raises(TLSNotVerified, match=r"refused our certificate: it does not trust the CA"):
+        start(with_options(strict.tls_url, cacertfile=certificates.ca, **files))
+
+
+@both
+def test_a_broker_of_tls_1_2_is_refused_where_1_3_is_wished(
+    start: Start, older: LocalBroker, certificates: Certificates
+) -> None:
+    with pytest.raises(TLSNotVerified, match=r"speaks no version of TLS that we take"):
+        start(with_options(older.tls_url, cacertfile=certificates.ca, tls_version="1.3"))
+
+
+@both
+def test_under_tls_1_2_a_missing_certificate_is_told_too(
+    start: Start, older: LocalBroker, certificates: Certificates
+) -> None:
+    """Its alert says only that there is no agreement."""
+    with pytest.raises(TLSNotVerified, match=r"it wants a client certificate"):
+        start(with_options(older.tls_url, cacertfile=certificates.ca))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

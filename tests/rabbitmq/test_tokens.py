@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -86,8 +87,11 @@ def url(broker: LocalBroker) -> str:
     return f"amqp://127.0.0.1:{broker.port}/"
 
 
-def test_a_token_is_renewed_on_the_open_connection(oauth: tuple[LocalBroker, Issuer]) -> None:
+def test_a_token_is_renewed_on_the_open_connection(
+    oauth: tuple[LocalBroker, Issuer], caplog: pytest.LogCaptureFixture
+) -> None:
     broker, issuer = oauth
+    caplog.set_level(logging.DEBUG)
     seen: list[int] = []
     with EventBus(url(broker), service="tokens", credentials=issuer.credentials) as bus:
         bus.subscribe(Ticked, broadcast=True)(lambda event: seen.append(event.number))
@@ -101,11 +105,19 @@ def test_a_token_is_renewed_on_the_open_connection(oauth: tuple[LocalBroker, Iss
         eventually(lambda: len(seen) == number, timeout=10)
         assert bus.health().reconnects == 0
         assert len(issuer.given) > given + 1
+    nothing_shown(issuer, caplog)
     assert all(name.startswith("eventbus-credentials") for name in issuer.threads), "never on the I/O thread"
 
 
-def test_the_async_bus_renews_it_too(oauth: tuple[LocalBroker, Issuer]) -> None:
+def nothing_shown(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    """No token in any log, at any level, of anybody."""
+    assert "DEBUG" in caplog.text
+    assert not [token for token in issuer.given if token.partition(".")[2] in caplog.text]
+
+
+def test_the_async_bus_renews_it_too(oauth: tuple[LocalBroker, Issuer], caplog: pytest.LogCaptureFixture) -> None:
     broker, issuer = oauth
+    caplog.set_level(logging.DEBUG)
 
     async def run() -> None:
         async with AsyncEventBus(url(broker), service="tokens", credentials=issuer.credentials) as bus:
@@ -117,6 +129,24 @@ def test_the_async_bus_renews_it_too(oauth: tuple[LocalBroker, Issuer]) -> None:
             assert len(issuer.given) > given + 1
 
     asyncio.run(run())
+    nothing_shown(issuer, caplog)
+
+
+def test_new_credentials_that_are_refused_are_told_as_such(
+    oauth: tuple[LocalBroker, Issuer], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, issuer = oauth
+    asked: list[int] = []
+
+    def credentials() -> Credentials:
+        asked.append(1)
+        good = issuer.credentials()
+        broken = Secret(good.password.reveal()[:-8] + "AAAAAAAA")
+        return good if len(asked) != 2 else Credentials("service", broken, expires=good.expires)
+
+    with EventBus(url(broker), service="tokens", credentials=credentials) as bus:
+        eventually(lambda: bus.health().reconnects == 1 and bus.health().status == "ready", timeout=20)
+    assert "refused the new credentials of user 'service'" in caplog.text
 
 
 def test_a_token_that_is_not_renewed_ends_and_the_next_connect_asks_again(oauth: tuple[LocalBroker, Issuer]) -> None:

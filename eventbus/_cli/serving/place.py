@@ -22,10 +22,11 @@ _spawn = multiprocessing.get_context("spawn")  # a fork would share sockets and 
 class Place:
     """A worker's process and what is known of it; ``due`` is when the next one starts, 0 when none shall."""
 
-    def __init__(self, name: str, app: str, grace: float | None) -> None:
+    def __init__(self, name: str, app: str, grace: float | None, debug: bool) -> None:
         self.name = name
         self.app = app
         self._given_grace = grace
+        self._debug = debug
         self.grace = DEFAULT_GRACE if grace is None else grace
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
@@ -41,7 +42,7 @@ class Place:
         """Start a process."""
         self.due, self.failure, self.report, self._kill_at, self.replaced = 0.0, None, None, None, False
         self.pipe, theirs = _spawn.Pipe()
-        arguments = (self.app, self._given_grace, logging.getLogger().level, theirs)
+        arguments = (self.app, self._given_grace, logging.getLogger().level, self._debug, theirs)
         self.process = _spawn.Process(target=worker_main, args=arguments, name=self.name)
         resource_tracker.ensure_running()  # it would unblock the signals
         # A child inherits what is blocked: a signal that comes before it is ready to be asked waits until it is.

@@ -19,12 +19,13 @@ _LONGEST_PAUSE = 10.0
 
 
 class Plan(NamedTuple):
-    """What one ``eventbus run`` serves; ``grace`` None is each bus's own."""
+    """What one ``eventbus run`` serves; ``grace`` None is each bus's own, ``debug`` shows tracebacks."""
 
     apps: tuple[str, ...]
     workers: int = 1
     grace: float | None = None
     reload: bool = False
+    debug: bool = False
 
     @property
     def in_this_process(self) -> bool:
@@ -85,11 +86,11 @@ def how_ended(report: StopReport) -> str:
 
 
 def how_died(code: int) -> str:
-    """The exit code of a process that left no report, in words."""
+    """By what a process ended, from its exit code."""
     import signal
 
     if code == 0:
-        return "ended by itself"
+        return "itself"
     if code > 0:
         return f"exit code {code}"
     try:

@@ -35,7 +35,7 @@ class Supervisor:
     def __init__(self, plan: Plan, board: Board) -> None:
         self._plan = plan
         self._board = board
-        self._places = [Place(name, app, plan.grace) for name, app in plan.places()]
+        self._places = [Place(name, app, plan.grace, plan.debug) for name, app in plan.places()]
         self._outcome = Outcome(exits.DONE)
         self._stops_asked = self._stops_done = 0
         self._changes_asked = self._changes_done = 0
@@ -178,7 +178,7 @@ class Supervisor:
             self._died(place, code, lived)
 
     def _ended_as_asked(self, place: Place, code: int) -> None:
-        log.info("%s: %s", place.name, how_ended(place.report) if place.report is not None else how_died(code))
+        log.info("%s: %s", place.name, how_ended(place.report) if place.report else f"ended by {how_died(code)}")
         if not self._stopping:
             place.due = time.monotonic()
             return

@@ -102,7 +102,7 @@ async def _serve_async(bus: Any, looker: _Looker) -> StopReport:
         task.cancel()
 
 
-def worker_main(app: str, grace: float | None, level: int, pipe: Connection) -> None:
+def worker_main(app: str, grace: float | None, level: int, debug: bool, pipe: Connection) -> None:
     """The process of one worker. Ends when the supervisor does, however that may die."""
     os.setpgid(0, 0)  # Ctrl-C is for the supervisor, which asks its workers in order
     early = EarlySignals()
@@ -125,6 +125,8 @@ def worker_main(app: str, grace: float | None, level: int, pipe: Connection) -> 
         report = serve(bus, tell, early)
     except EventBusError as error:
         code = exits.code_for(error)
+        if debug:
+            log.exception("%s", app)
         tell("failed", (code, f"{app}: {error}"))
     else:
         code = code_of(report)

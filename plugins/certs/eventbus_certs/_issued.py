@@ -9,9 +9,10 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from eventbus import ConfigurationError
+from eventbus import CertificateError, ConfigurationError
 from eventbus_certs._files import NewFile, create, replace
 from eventbus_certs._keys import Password, PrivateKey, key_pem
+from eventbus_certs._reading import is_authority, read_all
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,12 +30,14 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
         The first holds the certificate and then its chain, for that is what TLS sends to a peer; not the root, which a
         peer has already or must not take from us.
 
-        :raises ConfigurationError: one exists already, or cannot be written.
+        :raises ConfigurationError: one exists already, or cannot be written, or is an authority's: a user who is called
+            ``ca`` must not cost one, overwriting or not.
         """
         # A NUL would be ValueError deep inside of the file system's calls.
         if stem in ("", ".", "..") or os.path.basename(stem) != stem or "\0" in stem:
             raise ConfigurationError(f"{stem!r} cannot be the name of files: give it without a folder")
         certificate, key = Path(folder) / f"{stem}.pem", Path(folder) / f"{stem}.key"
+        _spare_an_authority(certificate)
         self.write(certificate, key, password=password, overwrite=overwrite)
         return certificate, key
 
@@ -54,6 +57,15 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Issued({self.certificate.subject.rfc4514_string()!r})"
+
+
+def _spare_an_authority(file: Path) -> None:
+    try:
+        authority = is_authority(read_all(file)[0])
+    except CertificateError:  # nothing there, or nothing that could be one
+        return
+    if authority:
+        raise ConfigurationError(f"{file} is an authority, and is not overwritten: choose another name for the files")
 
 
 def chain_pem(certificates: tuple[x509.Certificate, ...]) -> bytes:

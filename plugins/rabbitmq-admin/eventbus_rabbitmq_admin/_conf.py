@@ -73,8 +73,17 @@ def cluster_lines(nodes: Sequence[str]) -> dict[str, str]:
     return {
         "cluster_formation.peer_discovery_backend": "classic_config",
         **{f"cluster_formation.classic_config.nodes.{n}": node for n, node in enumerate(nodes, 1)},
+        **waiting_lines(len(nodes)),
         "cluster_partition_handling": "pause_minority",
     }
+
+
+def waiting_lines(size: int) -> dict[str, str]:
+    """Lines by which the queues of the definitions are made when all nodes are there.
+
+    A quorum queue gets its members when it is made: made by the first node, it would live on that one alone.
+    """
+    return {} if size < 2 else {"cluster_formation.target_cluster_size_hint": str(size)}
 
 
 def as_text(lines: Mapping[str, str], *, head: str = "") -> str:

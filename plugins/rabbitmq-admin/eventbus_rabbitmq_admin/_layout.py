@@ -137,6 +137,20 @@ def topology_of(buses: Mapping[str, BusCore]) -> tuple[Topology, RabbitMQOptions
     return whole, options
 
 
+def options_by_service(buses: Mapping[str, BusCore]) -> Mapping[str, RabbitMQOptions]:
+    """The options of each service: one may declare its topology, and another find it there.
+
+    Of several buses of one service, which are one user, one that declares is enough.
+    """
+    found: dict[str, RabbitMQOptions] = {}
+    for bus in buses.values():
+        options = options_of(bus)
+        for access in bus.topology().services:
+            if access.service not in found or options.declare == "create":
+                found[access.service] = options
+    return found
+
+
 def _is_ours(name: str) -> bool:
     return bool(name) and not name.startswith("amq.")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
@@ -22,6 +23,8 @@ from eventbus_rabbitmq_admin._layout import BindingLayout, ExchangeLayout, Layou
 log = logging.getLogger("eventbus.admin")
 
 MAX_ANSWER = 256 << 20
+COUNTERS_LAG = 12.0
+"""Seconds after which counters are new: queues tell them every 5, and nodes collect what was told every 5 again."""
 
 
 class ManagementError(EventBusError):
@@ -197,7 +200,20 @@ class Management:
         if item.get("messages") or item.get("messages_unacknowledged"):
             return True
         look = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1}
-        return bool(self.post("queues", vhost, queue, "get", body=look))
+        try:
+            return bool(self.post("queues", vhost, queue, "get", body=look))
+        except ManagementError:  # not from streams, nor from quorum queues with a single active consumer
+            return self._counts_messages(vhost, queue)
+
+    def _counts_messages(self, vhost: str, queue: str) -> bool:
+        """The same by counters alone: watched until they are newer than the question."""
+        until = time.monotonic() + COUNTERS_LAG
+        while time.monotonic() < until:
+            item = self.get("queues", vhost, queue)
+            if item.get("messages") or item.get("messages_unacknowledged"):
+                return True
+            time.sleep(0.25)
+        return False
 
 
 def _queue_arguments(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def plan_for(vhost: str, wanted: Layout, live: Layout) -> Plan:
     """The steps from what is to what shall be.
 
     What is there and not wanted is left alone, for it may be another service's; but a binding between two of ours that
-    is wanted no more goes, because it would bring messages that nobody expects.
+    is wanted no more goes, because it would bring messages that nobody expects. Bindings of others that go with an
+    exchange or queue that is made anew are made again.
     """
     exchanges = _named("exchange", wanted.exchanges, live.exchanges)
     queues = _named("queue", wanted.queues, live.queues)
@@ -110,15 +111,22 @@ def _bindings(wanted: Layout, live: Layout, anew: set[str]) -> list[Step]:
     shall, there = {key(b): b for b in wanted.bindings}, {key(b): b for b in live.bindings}
     queues = {queue.name for queue in wanted.queues}
     exchanges = {exchange.name for exchange in wanted.exchanges}
+    lasting = {queue.name for queue in live.queues}
     steps = [
         Step(action="create", kind="binding", name=binding_name(b), item=b)
         for k, b in shall.items()
         if k not in there or b.source in anew or b.destination in anew
     ]
     for k, b in there.items():
+        if k in shall:
+            continue
         ours = b.source in exchanges and b.destination in (queues if b.to_queue else exchanges)
-        if k not in shall and ours and b.source not in anew and b.destination not in anew:
+        lost = b.source in anew or b.destination in anew
+        if ours and not lost:
             steps.append(Step(action="delete", kind="binding", name=binding_name(b), item=b))
+        elif lost and not ours and (not b.to_queue or b.destination in lasting):
+            # Somebody else's, which would go with what is made anew. An exclusive queue's cannot be made by us.
+            steps.append(Step(action="create", kind="binding", name=binding_name(b), item=b))
     return steps
 
 

@@ -145,6 +145,11 @@ def test_reload_outlives_a_mistake_in_the_code(folder: Folder) -> None:
     run.says("waiting for a change of the code")
     folder.write("app.py", version(1))
     run.says("app:bus: ready")
+    folder.write("app.py", f"{version(2)}\n1 / 0\n")
+    run.says(f"ZeroDivisionError: division by zero ({folder.path / 'app.py'}, line ")
+    run.says("waiting for a change of the code", 2)
+    folder.write("app.py", version(3))
+    run.says("app:bus: ready", 2)
     run.signal(signal.SIGINT)
     assert run.ends() == 0
 

@@ -79,6 +79,16 @@ def test_a_worker_that_is_killed_is_started_again_and_the_others_go_on(folder: F
     assert run.ends() == 0
 
 
+def test_a_worker_that_ends_unasked_is_started_again_too(folder: Folder) -> None:
+    folder.write("app.py", programs.QUIET)
+    run = folder.start("run", "app:bus", "--workers", "2")
+    os.kill(workers_of(run, 2)["app:bus#1"], signal.SIGTERM)
+    run.says("app:bus#1: ended by itself; another starts in")
+    run.says("app:bus#1: ready", 2)
+    run.signal(signal.SIGTERM)
+    assert run.ends() == 0
+
+
 def test_a_worker_that_dies_at_once_again_and_again_ends_the_run(folder: Folder) -> None:
     folder.write("app.py", "import os\nos._exit(7)\n")
     folder.write("other.py", programs.QUIET)

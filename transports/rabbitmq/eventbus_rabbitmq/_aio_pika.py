@@ -18,11 +18,10 @@ import aio_pika
 from aiormq.exceptions import ChannelClosed
 from yarl import URL
 
-from eventbus import ConnectionFailed, Credentials, EventBusError
+from eventbus import ConnectionFailed, EventBusError
 from eventbus_rabbitmq import _port as port
-from eventbus_rabbitmq._aio_operations import perform, told_by_close
+from eventbus_rabbitmq._aio_operations import perform, told_by_close, update_secret
 from eventbus_rabbitmq._aio_socket import SocketFactory
-from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
 from eventbus_rabbitmq._options import RabbitMQOptions
@@ -36,9 +35,8 @@ T = TypeVar("T")
 class AsyncioReactor:
     """Time and connections on the running loop."""
 
-    def __init__(self, options: RabbitMQOptions, name: str, contexts: Contexts) -> None:
+    def __init__(self, options: RabbitMQOptions, name: str) -> None:
         self._options = options
-        self.contexts = contexts
         self._name = options.name or name
         self.loop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -60,9 +58,9 @@ class AsyncioReactor:
         """Call after so many seconds."""
         return self.loop.call_later(seconds, function)
 
-    def connect(self, host: str, number: int, role: str, login: Credentials, events: port.Events) -> port.Attempt:
+    def connect(self, way: port.Way, events: port.Events) -> port.Attempt:
         """Begin to connect."""
-        attempt = AioPikaSession(self, host, number, self._options, f"{self._name} ({role})", login, events)
+        attempt = AioPikaSession(self, way, self._options, f"{self._name} ({way.role})", events)
         attempt.begin()
         return attempt
 
@@ -82,21 +80,18 @@ class AioPikaSession:
     def __init__(
         self,
         reactor: AsyncioReactor,
-        host: str,
-        number: int,
+        way: port.Way,
         options: RabbitMQOptions,
         name: str,
-        login: Credentials,
         events: port.Events,
     ) -> None:
         self.events = events
         self.frame_max = 0
         self.transport: asyncio.Transport | None = None
         self._reactor = reactor
-        self._host, self._number = host, number
+        self._way = way
         self._options = options
         self._name = name
-        self._login = login
         self._connection: aio_pika.Connection | None = None
         self._task: asyncio.Task[Any] | None = None
         self._opened = False
@@ -132,10 +127,10 @@ class AioPikaSession:
         # Made from parsed values: nothing of the user's URL reaches the driver.
         url = URL.build(
             scheme="amqp",
-            host=self._host,
-            port=self._number,
-            user=self._login.user,
-            password=self._login.password.reveal(),
+            host=self._way.host,
+            port=self._way.port,
+            user=self._way.login.user,
+            password=self._way.login.password.reveal(),
             path="/" + self._options.vhost.replace("%", "%25").replace("/", "%2F")
             if self._options.vhost != "/"
             else "/",
@@ -147,7 +142,7 @@ class AioPikaSession:
             encoded=False,
         )
         connection = aio_pika.Connection(url)
-        connection.kwargs["transport_factory"] = SocketFactory(self, self._host, self._number, self._reactor.contexts)
+        connection.kwargs["transport_factory"] = SocketFactory(self, self._way)
         await connection.connect(timeout=self._options.connect_timeout)
         return connection
 
@@ -239,7 +234,7 @@ class AioPikaSession:
 
     async def _update_secret(self, secret: str, done: Callable[[Exception | None], None]) -> None:
         try:
-            await self._aiormq().update_secret(secret, reason="renewed", timeout=self._options.connect_timeout)
+            await update_secret(self._aiormq(), secret, self._options.connect_timeout)
         except Exception as error:
             done(error)
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiormq.connection import TransportFactory
 from yarl import URL
 
-from eventbus_rabbitmq._contexts import Contexts
+from eventbus_rabbitmq._port import Way
 from eventbus_rabbitmq._tcp import tune
 from eventbus_rabbitmq._wire.lane import Lane, LaneError
 
@@ -47,23 +47,22 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
 class SocketFactory(TransportFactory):
     """Opens the socket: called by aiormq, which speaks on what it returns."""
 
-    def __init__(self, session: AioPikaSession, host: str, number: int, contexts: Contexts) -> None:
+    def __init__(self, session: AioPikaSession, way: Way) -> None:
         self._session = session
-        self._host, self._number = host, number
-        self._contexts = contexts
+        self._way = way
 
     async def create(self, url: URL, **ignored: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, by TLS if there are contexts for it."""
+        """Connect, by TLS if there is a context for it."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = LaneProtocol(reader, loop, self._session)
         self._session.lane = Lane(protocol.pass_on, self._session.events.blocked)
         transport, _ = await loop.create_connection(
             lambda: protocol,
-            self._host,
-            self._number,
-            ssl=self._contexts.make(),
-            server_hostname=self._contexts.server_name(self._host),
+            self._way.host,
+            self._way.port,
+            ssl=self._way.context,
+            server_hostname=self._way.server_name,
         )
         sock = transport.get_extra_info("socket")
         if sock is not None:

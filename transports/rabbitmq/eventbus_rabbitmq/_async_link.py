@@ -27,7 +27,7 @@ class RabbitMQAsyncLink:
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
         self._on_status = on_status
         self._contexts = Contexts(options.tls)
-        self._reactor = AsyncioReactor(options, settings.service, self._contexts)
+        self._reactor = AsyncioReactor(options, settings.service)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed, ack_linger=ACK_LINGER)
         self._prepare = partial(
             prepare,

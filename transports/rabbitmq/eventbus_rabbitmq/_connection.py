@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from eventbus import ConnectionFailed, Credentials
+from eventbus import CertificateError, ConnectionFailed, Credentials, TLSNotVerified
 from eventbus._supervisor import FailureKind, Phase, Policy
+from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._control import Control
 from eventbus_rabbitmq._errors import connection_error
 from eventbus_rabbitmq._keeper import Keeper
 from eventbus_rabbitmq._login import Logins, Renewal
 from eventbus_rabbitmq._options import RabbitMQOptions
-from eventbus_rabbitmq._port import Attempt, Reactor, Session
+from eventbus_rabbitmq._port import Attempt, Reactor, Session, Way
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger("eventbus.rabbitmq")
 
@@ -25,6 +30,7 @@ class SupervisedConnection:
         reactor: Reactor,
         hosts: Sequence[tuple[str, int]],
         options: RabbitMQOptions,
+        contexts: Contexts,
         policy: Policy,
         role: str,
         up: Callable[[Session], None],
@@ -34,6 +40,7 @@ class SupervisedConnection:
         self._reactor = reactor
         self._hosts = hosts
         self._options = options
+        self._contexts = contexts
         self._role = role
         self._up, self._down, self._changed = up, down, changed
         self.on_blocked: Callable[[str | None], None] = lambda reason: None
@@ -45,6 +52,7 @@ class SupervisedConnection:
         self._login: Credentials | None = None
         self._renewal: Renewal | None = None
         self._reconnecting = False
+        self._stale = False
         self.keeper = Keeper(
             reactor, policy, open=self._open, abort=self._abort, close=self._close, lost=lambda: None, changed=changed
         )
@@ -63,9 +71,11 @@ class SupervisedConnection:
     def _open(self, token: int, address: int) -> None:
         host, port = self._hosts[address % len(self._hosts)]
 
+        self._stale = False  # what was to be read anew will be
+
         def told(login: Credentials | None, cause: Exception | None) -> None:
-            if token != self.keeper.state.token or self.keeper.phase is not Phase.CONNECTING:
-                return  # the attempt was given up meanwhile
+            if not self._awaited(token):
+                return
             if login is None:  # the user's function failed
                 error = ConnectionFailed(
                     f"no credentials for {host}:{port}: their function raised {type(cause).__name__}"
@@ -74,10 +84,22 @@ class SupervisedConnection:
                 self.keeper.failed(token, error, FailureKind.TRANSIENT)
                 return
             self._login = login
-            events = _Told(self, token, host, port)
-            self._attempt = self._reactor.connect(host, port, self._role, login, events)
+            self._contexts.ask(self._reactor, lambda context, error: made(login, context, error))
+
+        def made(login: Credentials, context: ssl.SSLContext | None, error: Exception | None) -> None:
+            if not self._awaited(token):
+                return
+            if error is not None:
+                self.failed(token, error, host, port)
+                return
+            way = Way(host, port, self._role, login, context, self._contexts.server_name(host))
+            self._attempt = self._reactor.connect(way, _Told(self, token, host, port))
 
         self._logins.ask(told)
+
+    def _awaited(self, token: int) -> bool:
+        """Whether this attempt is the one that is waited for: functions may answer late."""
+        return token == self.keeper.state.token and self.keeper.phase is Phase.CONNECTING
 
     def _abort(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -112,10 +134,14 @@ class SupervisedConnection:
             self._closed()  # nothing was open
 
     def reconnect(self) -> None:
-        """Close in order and open again, at once."""
+        """Close in order and open again, at once; also what has given up."""
         if self.session is not None and self.keeper.phase is Phase.READY:
             self._reconnecting = True
             self.session.close()
+        elif self.keeper.phase is Phase.CONNECTING:
+            self._stale = True  # this attempt may have read the old files
+        elif self.keeper.phase is Phase.FAILED:
+            self.keeper.start()
         else:
             self.keeper.hurry()
 
@@ -132,7 +158,7 @@ class SupervisedConnection:
 
     def opened(self, token: int, session: Session) -> None:
         """An attempt succeeded."""
-        if token != self.keeper.state.token or self.keeper.phase is not Phase.CONNECTING:
+        if not self._awaited(token):
             session.abort()
             return
         self._attempt = None
@@ -142,6 +168,8 @@ class SupervisedConnection:
         if self._login is not None and self._login.expires is not None:
             self._renewal = Renewal(self._reactor, self._logins, session, self._login.expires)
         self.keeper.opened(token)
+        if self._stale:
+            self.reconnect()
 
     def failed(self, token: int, error: BaseException, host: str, port: int) -> None:
         """An attempt failed."""
@@ -172,7 +200,11 @@ class SupervisedConnection:
                 self.keeper.lost(token, ours, kind)
 
     def _classify(self, error: BaseException, host: str, port: int, *, opening: bool) -> tuple[Exception, FailureKind]:
-        return connection_error(error, host, port, self._who(), self._options.vhost, opening=opening)
+        ours, kind = connection_error(error, host, port, self._who(), self._options.vhost, opening=opening)
+        if self.keeper.state.ever_ready and isinstance(ours, (TLSNotVerified, CertificateError)):
+            # These certificates were good once, and are replaced while we run, ours and the broker's: not at one time.
+            kind = FailureKind.TRANSIENT
+        return ours, kind
 
     def _who(self) -> str:
         if self._options.auth_mechanism == "external":

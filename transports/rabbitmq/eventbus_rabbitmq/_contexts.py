@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 import time
+from collections.abc import Callable
 
 from eventbus import CertificateError, TLSConfig
+from eventbus_rabbitmq._port import Reactor
 
 log = logging.getLogger("eventbus.rabbitmq")
 
@@ -20,6 +23,33 @@ class Contexts:
         self.expires: float | None = None
         """When the certificate in use ends, in Unix seconds; None without one."""
 
+    def ask(self, reactor: Reactor, told: Callable[[ssl.SSLContext | None, Exception | None], None]) -> None:
+        """Call ``told`` with the context of this attempt, or with the error, on the engine's thread.
+
+        Files are read at once; functions, which may ask somebody far away, are called in a thread of their own.
+        """
+        if not self._asks_functions():
+            told(*self._made())
+            return
+
+        def run() -> None:
+            found = self._made()
+            reactor.wake(lambda: told(*found))
+
+        threading.Thread(target=run, name="eventbus-tls", daemon=True).start()
+
+    def _asks_functions(self) -> bool:
+        tls = self._tls
+        return tls is not None and any(
+            map(callable, (tls.ca, tls.certificate, tls.key, tls.client_ca, tls.key_password))
+        )
+
+    def _made(self) -> tuple[ssl.SSLContext | None, Exception | None]:
+        try:
+            return self.make(), None
+        except Exception as error:  # a function of the user may raise anything
+            return None, error
+
     def make(self) -> ssl.SSLContext | None:
         """The context for this attempt; None without TLS.
 
@@ -28,14 +58,13 @@ class Contexts:
         if self._tls is None:
             return None
         try:
-            made = self._tls.context()
+            made, ends = self._tls.context(), self._tls.expires()
         except CertificateError as error:
             if self._last is None:
                 raise
             log.error("the new TLS files cannot be used, so the last good ones are: %s", error)
             return self._last
-        self._last = made
-        self.expires = self._tls.expires()
+        self._last, self.expires = made, ends
         return made
 
     def warn(self) -> None:

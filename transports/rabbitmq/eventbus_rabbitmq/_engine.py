@@ -76,10 +76,10 @@ class Engine:
         random.shuffle(hosts)
         policy = Policy(backoff=options.backoff, attempt_timeout=options.connect_timeout)
         self._publish_side = SupervisedConnection(
-            reactor, hosts, options, policy, "publish", self._publish_up, self._publish_down, self._changed
+            reactor, hosts, options, contexts, policy, "publish", self._publish_up, self._publish_down, self._changed
         )
         self._consume_side = SupervisedConnection(
-            reactor, hosts, options, policy, "consume", self._consume_up, self._consume_down, self._changed
+            reactor, hosts, options, contexts, policy, "consume", self._consume_up, self._consume_down, self._changed
         )
         self._publish_side.on_blocked = self._blocked
         self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 from collections.abc import Iterator
 
 from eventbus import (
@@ -17,16 +16,13 @@ from eventbus import (
     ConnectionFailed,
     EventBusError,
     LoginRefused,
-    TLSNotVerified,
     TopologyMismatch,
 )
 from eventbus._supervisor import FailureKind
+from eventbus_rabbitmq._tls_errors import tls_error
 from eventbus_rabbitmq._wire.lane import LaneError
 
 Classified = tuple[EventBusError, FailureKind]
-
-# Alerts by which a broker refuses our certificate. Under TLS 1.3 they come after the handshake, as a lost connection.
-_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERTIFICATE", "ALERT_ACCESS_DENIED")
 
 NOT_FOUND, ACCESS_REFUSED, LOCKED, PRECONDITION, NOT_ALLOWED = 404, 403, 405, 406, 530
 
@@ -42,13 +38,20 @@ def connection_error(error: BaseException, host: str, port: int, who: str, vhost
     for link in chain:
         if isinstance(link, ConfigurationError):
             return link, FailureKind.FATAL
-        found = _tls_error(link, where)
+        found = tls_error(link, where)
         if found is not None:
             return _caused(found, error), FailureKind.FATAL
     text = " ".join(f"{type(link).__name__} {link}" for link in chain)
     if "ACCESS_REFUSED" in text or "ProbableAuthentication" in text or re.search(r"\b403\b", text):
         return _caused(
             LoginRefused(f"{where} refused the login of {who}: {_login_advice(who)}"), error
+        ), FailureKind.REFUSED
+    if "New secret was refused" in text:
+        return _caused(
+            LoginRefused(
+                f"{where} refused the new credentials of {who}, and ended the connection: {_login_advice(who)}"
+            ),
+            error,
         ), FailureKind.REFUSED
     if ("NOT_ALLOWED" in text or "ProbableAccessDenied" in text) and _PASSING.search(text):
         return _caused(
@@ -84,34 +87,6 @@ def _mechanism(who: str) -> str:
 
 # The same code as for a wrong vhost, for states that pass.
 _PASSING = re.compile(r"limit \(\d+\) is reached|vhost .* is down")
-
-_OPENSSL = re.compile(r"\[SSL: (\w+)\]")
-
-
-def _tls_error(link: BaseException, where: str) -> EventBusError | None:
-    if isinstance(link, ssl.SSLCertVerificationError):
-        return TLSNotVerified(
-            f"the certificate of {where} is not trusted: {link.verify_message}; name its CA with cacertfile=..., or "
-            "the name in it with server_name_indication=..."
-        )
-    # pika keeps no more of the error than its text.
-    quoted = _OPENSSL.search(str(link))
-    if isinstance(link, ssl.SSLError) or quoted:
-        reason = (getattr(link, "reason", None) or (quoted[1] if quoted else "")).upper()
-        if reason == "CERTIFICATE_VERIFY_FAILED":
-            return TLSNotVerified(f"the certificate of {where} is not trusted; name its CA with cacertfile=...")
-        if any(alert in reason for alert in _ALERTS):
-            return TLSNotVerified(
-                f"{where} refused our certificate ({reason.lower()}): check certfile, keyfile, its expiry and its CA"
-            )
-        if reason in (
-            "WRONG_VERSION_NUMBER",
-            "UNSUPPORTED_PROTOCOL",
-            "TLSV1_ALERT_PROTOCOL_VERSION",
-            "NO_PROTOCOLS_AVAILABLE",
-        ):
-            return TLSNotVerified(f"{where} does not speak TLS 1.2 or newer on this port ({reason.lower()})")
-    return None
 
 
 def _network_text(chain: list[BaseException], where: str, host: str, opening: bool) -> str:

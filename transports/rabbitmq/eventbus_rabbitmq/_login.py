@@ -99,7 +99,7 @@ class Renewal:
 
     def _failed(self, error: Exception | None) -> None:
         # The broker will end the connection when the old ones end; the next attempt asks again.
-        log.warning(
-            "no new credentials (%s); the old ones end in %.0f s", type(error).__name__, self._expires - time.time()
-        )
+        left = self._expires - time.time()
+        when = f"end in {left:.0f} s" if left > 0 else "have ended"
+        log.warning("no new credentials (%s); the old ones %s", type(error).__name__, when)
         self._after(_AGAIN)

@@ -18,9 +18,8 @@ import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ChannelClosedByBroker
 
-from eventbus import ConnectionFailed, Credentials
+from eventbus import ConnectionFailed
 from eventbus_rabbitmq import _port as port
-from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
 from eventbus_rabbitmq._options import RabbitMQOptions
@@ -95,9 +94,8 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
 class PikaReactor:
     """Time and connections on one IOLoop, which a thread of the link runs."""
 
-    def __init__(self, options: RabbitMQOptions, name: str, contexts: Contexts) -> None:
+    def __init__(self, options: RabbitMQOptions, name: str) -> None:
         self._options = options
-        self._contexts = contexts
         self._name = options.name or name
         self.loop: Any = IOLoop()
         self.services = Services(self.loop)
@@ -144,28 +142,27 @@ class PikaReactor:
         """Call after so many seconds."""
         return _Timer(self.loop, self.loop.call_later(seconds, function))
 
-    def connect(self, host: str, number: int, role: str, login: Credentials, events: port.Events) -> port.Attempt:
+    def connect(self, way: port.Way, events: port.Events) -> port.Attempt:
         """Begin to connect."""
         attempt = PikaAttempt(self, events)
         try:
-            parameters = self._parameters(host, number, role, login)
-        except Exception as error:  # certificates: told like a failed attempt
+            parameters = self._parameters(way)
+        except Exception as error:  # what pika does not take: told like a failed attempt
             failure = error
             self.call_soon(lambda: events.failed(failure))
             return attempt
         attempt.begin(parameters)
         return attempt
 
-    def _parameters(self, host: str, number: int, role: str, login: Credentials) -> Any:
+    def _parameters(self, way: port.Way) -> Any:
         options = self._options
-        context = self._contexts.make()
-        ssl_options = None if context is None else pika.SSLOptions(context, self._contexts.server_name(host))
-        credentials = pika.PlainCredentials(login.user, login.password.reveal())
+        ssl_options = None if way.context is None else pika.SSLOptions(way.context, way.server_name)
+        credentials = pika.PlainCredentials(way.login.user, way.login.password.reveal())
         if options.auth_mechanism == "external":
             credentials = pika.credentials.ExternalCredentials()
         return pika.ConnectionParameters(
-            host=host,
-            port=number,
+            host=way.host,
+            port=way.port,
             virtual_host=options.vhost,
             credentials=credentials,
             heartbeat=options.heartbeat,
@@ -174,7 +171,7 @@ class PikaReactor:
             socket_timeout=options.connect_timeout,
             stack_timeout=options.connect_timeout,
             blocked_connection_timeout=None,
-            client_properties={"connection_name": f"{self._name} ({role})", "product": "eventbus"},
+            client_properties={"connection_name": f"{self._name} ({way.role})", "product": "eventbus"},
             tcp_options={name: value for name, value in TCP_OPTIONS.items() if hasattr(socket, name)},
         )
 

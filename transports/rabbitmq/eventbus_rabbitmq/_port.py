@@ -8,12 +8,15 @@ drives them its own way.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from eventbus import Credentials
 from eventbus_rabbitmq._wire.lane import LaneChannel
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 
@@ -151,6 +154,20 @@ class Timer(Protocol):
         """Do not make it."""
 
 
+class Way(NamedTuple):
+    """Where to connect, as whom, and how.
+
+    ``role`` is what the connection is for; ``server_name`` is what the broker's certificate must say.
+    """
+
+    host: str
+    port: int
+    role: str
+    login: Credentials
+    context: ssl.SSLContext | None = None
+    server_name: str | None = None
+
+
 class Events(Protocol):
     """What an attempt to connect, and then its session, tell. Calls come on the engine's thread or loop."""
 
@@ -189,5 +206,5 @@ class Reactor(Protocol):
     def call_later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call after so many seconds."""
 
-    def connect(self, host: str, number: int, role: str, login: Credentials, events: Events) -> Attempt:
+    def connect(self, way: Way, events: Events) -> Attempt:
         """Begin to connect."""

@@ -50,7 +50,7 @@ class RabbitMQSyncLink:
     def __init__(self, options: RabbitMQOptions, settings: LinkSettings, on_status: StatusListener) -> None:
         self._on_status = on_status
         self._contexts = Contexts(options.tls)
-        self._reactor = PikaReactor(options, settings.service, self._contexts)
+        self._reactor = PikaReactor(options, settings.service)
         self._engine = Engine(self._reactor, options, settings, self._contexts, self._changed)
         self._prepare = partial(
             prepare,

@@ -7,18 +7,19 @@ import os
 from eventbus_rabbitmq_admin._broker.state import Wish
 
 DEFAULT_IMAGE = "rabbitmq:4.1"
+GIVEN = "/given"
+"""Where a container sees the folder ``rabbitmq``."""
 
 # The image's user is another one than ours, and Erlang refuses a key that others may read: so the container's root
-# hands
-# out copies before the server starts.
+# hands out copies before the server starts.
 _ENTRY = """\
       - sh
       - -ec
       - |
         mkdir -p /etc/rabbitmq/eventbus
-        cp -r /given/. /etc/rabbitmq/eventbus/
-        cp /given/rabbitmq.conf /etc/rabbitmq/conf.d/90-eventbus.conf
-        cp /given/enabled_plugins /etc/rabbitmq/enabled_plugins
+        cp -r {given}/. /etc/rabbitmq/eventbus/
+        cp {given}/rabbitmq.conf /etc/rabbitmq/conf.d/90-eventbus.conf
+        cp {given}/enabled_plugins /etc/rabbitmq/enabled_plugins
         echo '{management}.ip = 0.0.0.0' > /etc/rabbitmq/conf.d/91-container.conf
         chown -R rabbitmq:rabbitmq /etc/rabbitmq
         exec docker-entrypoint.sh rabbitmq-server
@@ -39,9 +40,9 @@ def compose_text(wish: Wish) -> str:
     hostname: rabbit{number}
     restart: unless-stopped
     entrypoint:
-{_ENTRY.format(management="management.ssl" if wish.tls else "management.tcp")}\
+{_ENTRY.format(given=GIVEN, management="management.ssl" if wish.tls else "management.tcp")}\
     volumes:
-      - ./rabbitmq:/given:ro
+      - ./rabbitmq:{GIVEN}:ro
       - rabbit{number}:/var/lib/rabbitmq
     ports:
       - "{wish.listen}:{outside}:{inside}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
+import shlex
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -22,6 +24,7 @@ from eventbus_rabbitmq_admin._conf import (
     as_text,
     cluster_lines,
     configuration,
+    waiting_lines,
 )
 from eventbus_rabbitmq_admin._definitions import User, definitions
 from eventbus_rabbitmq_admin._layout import declarer_of, layout_of
@@ -43,11 +46,15 @@ def write_all(folder: StateFolder, wish: Wish, topology: Topology | None) -> Map
     passwords = folder.passwords((ADMIN,) if wish.tls else (ADMIN, *wish.services))
     if wish.tls:
         _certificates(folder, wish)
-    _definitions(folder, wish, topology, passwords)
+    if topology is not None or not wish.derived:  # else those of before stay, with their permissions
+        _definitions(folder, wish, topology, passwords)
     plugins = TLS_PLUGINS if wish.tls else PLUGINS
     (folder.rabbitmq / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
     (folder.rabbitmq / "rabbitmq.conf").write_text(production_conf(wish))
     folder.compose.write_text(compose_text(wish))
+    cookie = folder.path / ".env"  # where compose looks for values
+    if wish.size > 1 and not cookie.exists():
+        write_private(cookie, f"RABBITMQ_ERLANG_COOKIE={secrets.token_hex(20)}\n")
     folder.keep_wish(wish)
     return passwords
 
@@ -76,7 +83,7 @@ def production_conf(wish: Wish) -> str:
 def local_conf(folder: StateFolder, wish: Wish, number: int, amqp: str | None, amqps: str | None) -> dict[str, str]:
     """Lines for a node here: the same, with this folder's paths and its own ports."""
     tls = folder.rabbitmq / "tls"
-    return configuration(
+    lines = configuration(
         listening=Listening(
             amqp=amqp, amqps=amqps, management_ip=wish.listen, management_port=wish.management_ports[number - 1]
         ),
@@ -85,6 +92,7 @@ def local_conf(folder: StateFolder, wish: Wish, number: int, amqp: str | None, a
         if wish.tls
         else None,
     )
+    return lines | waiting_lines(wish.size)
 
 
 def _certificates(folder: StateFolder, wish: Wish) -> None:
@@ -144,8 +152,12 @@ def service_url(
 def write_service_file(folder: StateFolder, service: str, lines: Mapping[str, str]) -> str:
     """A file of environment lines, for ``set -a; . file`` or systemd's EnvironmentFile; gives its path."""
     path = folder.services / f"{service}.env"
-    write_private(path, "".join(f"{name}='{value}'\n" for name, value in lines.items()))
+    write_private(path, "".join(f"{name}={_quoted(value)}\n" for name, value in lines.items()))
     return str(path)
+
+
+def _quoted(value: str) -> str:
+    return shlex.quote(value) if "'" in value else f"'{value}'"
 
 
 def admin_lines(folder: StateFolder, wish: Wish, url: str, password: Secret) -> dict[str, str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from eventbus_rabbitmq._local.common import ANYWHERE, LOOPBACK, port_open
 from eventbus_rabbitmq.local_broker import LocalBroker, LocalBrokerError, LocalTLS
 from eventbus_rabbitmq.local_cluster import LocalCluster
 
 from eventbus import ConfigurationError, EventBusError
+from eventbus_rabbitmq_admin._broker.compose import GIVEN
 from eventbus_rabbitmq_admin._broker.files import local_conf
 from eventbus_rabbitmq_admin._broker.state import EngineName, StateFolder, Wish
 from eventbus_rabbitmq_admin._conf import PLUGINS, TLS_PLUGINS
@@ -42,6 +45,17 @@ class Running(Protocol):
     def ctl(self, arguments: Sequence[str]) -> str:
         """What rabbitmqctl prints."""
 
+    def import_definitions(self) -> None:
+        """Tell the running broker what the definitions of the folder say now."""
+
+
+@contextmanager
+def _said_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except LocalBrokerError as error:
+        raise BrokerFailed(str(error)) from error
+
 
 def chosen_engine(engine: str) -> EngineName:
     """``native`` or ``docker``; for ``auto`` the installed server, else Docker.
@@ -50,8 +64,9 @@ def chosen_engine(engine: str) -> EngineName:
     """
     from eventbus_rabbitmq._local import docker, server
 
-    if engine in ("auto", "native") and server.find() is not None:
-        return "native"
+    with _said_as_ours():  # a variable may name a server that is not there
+        if engine in ("auto", "native") and server.find() is not None:
+            return "native"
     if engine in ("auto", "docker") and docker.available():
         return "docker"
     raise BrokerFailed(
@@ -76,8 +91,7 @@ class Nodes:
             tls = LocalTLS(
                 cafile=files / "ca.pem", certfile=files / "server.pem", keyfile=files / "server.key", verify_peer=True
             )
-        self._tls = wish.tls
-        self._host = wish.host
+        self._wish = wish
         self._cluster = LocalCluster(
             wish.size,
             each={number: self._lines(wish, number) for number in range(1, wish.size + 1)},
@@ -88,7 +102,8 @@ class Nodes:
             listen=wish.listen,
             detached=True,
         )
-        self._cluster.attach()
+        with _said_as_ours():
+            self._cluster.attach()
 
     def _lines(self, wish: Wish, number: int) -> dict[str, str]:
         lines = local_conf(self._folder, wish, number, amqp="", amqps="")
@@ -99,14 +114,20 @@ class Nodes:
 
     def start(self, timeout: float) -> None:
         """Start what does not run."""
-        try:
+        host = LOOPBACK if self._wish.listen == ANYWHERE else self._wish.listen
+        for runs, port in zip(self.running(), self._wish.management_ports, strict=True):
+            if not runs and port_open(port, host):
+                raise BrokerFailed(
+                    f"another program listens on port {port}, where the management API was: stop it, or make the "
+                    "broker anew with: eventbus broker down --delete"
+                )
+        with _said_as_ours():
             self._cluster.start(timeout)
-        except LocalBrokerError as error:
-            raise BrokerFailed(str(error)) from error
 
     def stop(self) -> None:
         """Stop all nodes."""
-        self._cluster.close()
+        with _said_as_ours():
+            self._cluster.close()
 
     def running(self) -> list[bool]:
         """Whether each node runs."""
@@ -114,22 +135,30 @@ class Nodes:
 
     def hosts(self) -> str:
         """For a URL."""
-        return ",".join(f"{self._host}:{_port(node, tls=self._tls)}" for node in self._cluster.nodes)
+        return ",".join(f"{self._wish.host}:{_port(node, tls=self._wish.tls)}" for node in self._cluster.nodes)
 
     def logs(self, number: int) -> str:
         """The log of a node."""
-        return self._cluster.nodes[number - 1].log_text()
+        with _said_as_ours():
+            return self._cluster.nodes[number - 1].log_text()
 
     def ctl(self, arguments: Sequence[str]) -> str:
         """What rabbitmqctl prints."""
-        try:
+        if not any(self.running()):
+            raise BrokerFailed("it does not run: start it with eventbus broker up")
+        with _said_as_ours():
             return self._cluster.ctl(*arguments)
-        except LocalBrokerError as error:
-            raise BrokerFailed(str(error)) from error
+
+    def import_definitions(self) -> None:
+        """From the folder."""
+        self.ctl(["import_definitions", str(self._folder.rabbitmq / "definitions.json")])
 
 
-def _port(node: LocalBroker, *, tls: bool) -> int:
-    return node.tls_port if tls else node.port
+def _port(node: LocalBroker, *, tls: bool) -> int | str:
+    try:
+        return node.tls_port if tls else node.port
+    except LocalBrokerError:  # it has never been started, so it has none
+        return "(none yet)"
 
 
 class Containers:
@@ -164,6 +193,10 @@ class Containers:
     def ctl(self, arguments: Sequence[str]) -> str:
         """What rabbitmqctl prints."""
         return self._compose("exec", "-T", "rabbit1", "rabbitmqctl", "-q", *arguments)
+
+    def import_definitions(self) -> None:
+        """From the folder, as the container sees it."""
+        self.ctl(["import_definitions", f"{GIVEN}/definitions.json"])
 
     def _compose(self, *arguments: str, timeout: float = 120.0) -> str:
         docker = shutil.which("docker")

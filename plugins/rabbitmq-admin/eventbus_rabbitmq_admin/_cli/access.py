@@ -50,8 +50,7 @@ def open_management(options: RabbitMQOptions, management: str | None) -> Managem
     if options.auth_mechanism == "external" and password is None:
         raise ConfigurationError(
             "the management API takes no client certificate: set EVENTBUS_MANAGEMENT_USER and "
-            "EVENTBUS_MANAGEMENT_PASSWORD "
-            "(or ..._PASSWORD_FILE)"
+            "EVENTBUS_MANAGEMENT_PASSWORD (or ..._PASSWORD_FILE)"
         )
     host = options.hosts[0][0]
     host = f"[{host}]" if ":" in host else host

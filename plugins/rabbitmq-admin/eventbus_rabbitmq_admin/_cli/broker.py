@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,8 @@ from eventbus.cli import FAILED, app_option, json_option, load_buses, print_json
 F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
-    from eventbus import Topology
+    from eventbus import Secret, Topology
+    from eventbus_rabbitmq_admin._broker.running import Running
     from eventbus_rabbitmq_admin._broker.state import StateFolder, Wish
 
 STATE = ".eventbus/broker"
@@ -26,6 +27,7 @@ def broker() -> None:
 
 
 def _state_option() -> Callable[[F], F]:
+    """``--state``."""
     return click.option(
         "--state",
         type=click.Path(file_okay=False, path_type=Path),
@@ -36,6 +38,29 @@ def _state_option() -> Callable[[F], F]:
     )
 
 
+def _ipv4(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    import socket
+    from ipaddress import IPv4Address
+
+    try:
+        IPv4Address(value)
+        with socket.socket() as probe:
+            probe.bind((value, 0))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no IPv4 address, such as 127.0.0.1 or 0.0.0.0", ctx, parameter
+        ) from None
+    except OSError:
+        raise click.BadParameter(f"this machine has no address {value}", ctx, parameter) from None
+    return value
+
+
+def _not_empty(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it needs a name", ctx, parameter)
+    return value
+
+
 @broker.command(
     epilog="\b\nExamples:\n  eventbus broker up --tls --app shop.billing:bus --app shop.emails:bus --vhost customers\n"
     "  eventbus broker up --cluster 3\n  set -a; . .eventbus/broker/services/billing.env; set +a"
@@ -44,10 +69,22 @@ def _state_option() -> Callable[[F], F]:
 @app_option()
 @click.option("--tls", is_flag=True, help="TLS only: every service logs in by its own client certificate.")
 @click.option("--cluster", "size", type=click.IntRange(1, 7), default=1, metavar="N", help="Nodes; default: 1.")
-@click.option("--vhost", default="eventbus", show_default=True, help="Virtual host.")
+@click.option("--vhost", default="eventbus", show_default=True, callback=_not_empty, help="Virtual host.")
 @click.option("--engine", type=click.Choice(["auto", "native", "docker"]), default="auto", show_default=True)
-@click.option("--listen", default="127.0.0.1", show_default=True, help="IPv4 address; 0.0.0.0 for other machines too.")
-@click.option("--host", default="localhost", show_default=True, help="Name by which clients reach it, and verify it.")
+@click.option(
+    "--listen",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_ipv4,
+    help="IPv4 address; 0.0.0.0 for other machines too.",
+)
+@click.option(
+    "--host",
+    default="localhost",
+    show_default=True,
+    callback=_not_empty,
+    help="Name by which clients reach it, and verify it.",
+)
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until it must be ready.")
 @json_option()
 def up(
@@ -65,18 +102,17 @@ def up(
     """Make what a broker needs, start it, wait until it is ready, and say how services reach it.
 
     With --app, the services get just the permissions that their code needs, and their topology is loaded at boot;
-    without, one user "app" may do everything in the virtual host. Again with the same folder: the same broker.
+    without, one user "app" may do everything in the virtual host. Again with the same folder: the same broker, with
+    the services that --app names now; without --app those of before.
     """
-    from eventbus_rabbitmq.local_broker import LocalBrokerError
-
     from eventbus_rabbitmq_admin._broker import files
-    from eventbus_rabbitmq_admin._broker.running import BrokerFailed, chosen_engine, running_of
-    from eventbus_rabbitmq_admin._broker.state import ADMIN, StateFolder, Wish
+    from eventbus_rabbitmq_admin._broker.running import chosen_engine, running_of
+    from eventbus_rabbitmq_admin._broker.state import StateFolder, Wish
 
     folder = StateFolder(state)
     topology = _topology(apps) if apps else None
     if folder.exists:
-        wish = _as_before(folder, tls=tls, size=size, vhost=vhost, topology=topology)
+        wish = _as_before(folder, topology, engine=engine, vhost=vhost, tls=tls, size=size, listen=listen, host=host)
     else:
         wish = Wish(
             engine=chosen_engine(engine),
@@ -87,25 +123,42 @@ def up(
             host=host,
             services=files.services_of(topology) if topology else ("app",),
             management_ports=_free_ports(size),
+            derived=topology is not None,
         )
     passwords = files.write_all(folder, wish, topology)
-    try:
-        nodes = running_of(folder, wish)
-        fresh = not all(nodes.running())
-        nodes.start(timeout)
-    except LocalBrokerError as error:
-        raise BrokerFailed(str(error)) from error
-    if not fresh:
-        nodes.ctl(["import_definitions", str(folder.rabbitmq / "definitions.json")])
+    nodes = running_of(folder, wish)
+    running = all(nodes.running())
+    nodes.start(timeout)
+    if running or size > 1:  # a node that has just started has read them; in a cluster the last one has
+        nodes.import_definitions()
+    _tell(folder, wish, _write_environments(folder, wish, nodes, passwords), _remove_gone(folder, wish, nodes), as_json)
+
+
+def _write_environments(
+    folder: StateFolder, wish: Wish, nodes: Running, passwords: Mapping[str, Secret]
+) -> list[dict[str, str]]:
+    from eventbus_rabbitmq_admin._broker import files
+    from eventbus_rabbitmq_admin._broker.state import ADMIN
+
     services = []
     for name in wish.services:
-        strict = name != "app" or topology is not None
-        url = files.service_url(folder, wish, name, nodes.hosts(), passwords.get(name), strict=strict)
+        url = files.service_url(folder, wish, name, nodes.hosts(), passwords.get(name), strict=wish.derived)
         path = files.write_service_file(folder, name, {"EVENTBUS_URL": url})
         services.append({"service": name, "url": files.redacted(url, passwords.get(name)), "environment": path})
-    url = files.service_url(folder, wish, ADMIN, nodes.hosts(), passwords[ADMIN], strict=topology is not None)
+    url = files.service_url(folder, wish, ADMIN, nodes.hosts(), passwords[ADMIN], strict=wish.derived)
     files.write_service_file(folder, ADMIN, files.admin_lines(folder, wish, url, passwords[ADMIN]))
-    _tell(folder, wish, services, as_json)
+    return services
+
+
+def _remove_gone(folder: StateFolder, wish: Wish, nodes: Running) -> list[str]:
+    """Importing definitions deletes nobody, and a user that nobody needs is a way in."""
+    gone = folder.gone(wish)
+    known = {line.partition("\t")[0] for line in nodes.ctl(["list_users"]).splitlines()} if gone else set()
+    for name in gone:
+        if name in known:
+            nodes.ctl(["delete_user", name])
+        folder.forget(name)
+    return gone
 
 
 def _topology(apps: tuple[str, ...]) -> Topology:
@@ -116,20 +169,21 @@ def _topology(apps: tuple[str, ...]) -> Topology:
     return topology_of(load_buses(apps))[0]
 
 
-def _as_before(folder: StateFolder, *, tls: bool, size: int, vhost: str, topology: Topology | None) -> Wish:
+def _as_before(folder: StateFolder, topology: Topology | None, *, engine: str, **asked: object) -> Wish:
+    import shlex
+
     from eventbus import ConfigurationError
     from eventbus_rabbitmq_admin._broker import files
 
     wish = folder.wish()
-    if (wish.tls, wish.size, wish.vhost) != (tls, size, vhost):
-        before = (
-            f"--vhost {wish.vhost}{' --tls' if wish.tls else ''}{f' --cluster {wish.size}' if wish.size > 1 else ''}"
-        )
+    if {name: getattr(wish, name) for name in asked} != asked or engine not in ("auto", wish.engine):
+        before = f"--vhost {shlex.quote(wish.vhost)} --listen {wish.listen} --host {wish.host} --engine {wish.engine}"
+        before += (" --tls" if wish.tls else "") + (f" --cluster {wish.size}" if wish.size > 1 else "")
         raise ConfigurationError(
             f"the broker in {folder.path} was made with {before}: say the same, take another --state, or remove "
-            "it with: eventbus broker down --delete"
+            f"it with: eventbus broker down --delete --state {shlex.quote(str(folder.path))}"
         )
-    return wish if topology is None else files.same_but(wish, services=files.services_of(topology))
+    return wish if topology is None else files.same_but(wish, services=files.services_of(topology), derived=True)
 
 
 def _free_ports(size: int) -> tuple[int, ...]:
@@ -138,7 +192,9 @@ def _free_ports(size: int) -> tuple[int, ...]:
     return tuple(free_port() for _ in range(size))
 
 
-def _tell(folder: StateFolder, wish: Wish, services: list[dict[str, str]], as_json: bool) -> None:
+def _tell(folder: StateFolder, wish: Wish, services: list[dict[str, str]], removed: list[str], as_json: bool) -> None:
+    import shlex
+
     scheme = "https" if wish.tls else "http"
     management = [f"{scheme}://{wish.host}:{port}" for port in wish.management_ports]
     if as_json:
@@ -150,18 +206,21 @@ def _tell(folder: StateFolder, wish: Wish, services: list[dict[str, str]], as_js
                 "management": management,
                 "administrator": {"user": "admin", "environment": str(folder.services / "admin.env")},
                 "services": services,
+                "removed": removed,
                 "production": str(folder.rabbitmq),
                 "compose": str(folder.compose),
             }
         )
         return
     click.echo(f"ready: RabbitMQ ({wish.engine}), virtual host {wish.vhost!r}, {wish.size} node(s)")
+    for name in removed:
+        click.echo(f"removed: user {name}, whom no --app names any more")
     for service in services:
-        click.echo(
-            f"\n{service['service']}:\n  EVENTBUS_URL={service['url']}\n  set -a; . {service['environment']}; set +a"
-        )
+        file = shlex.quote(service["environment"])
+        click.echo(f"\n{service['service']}:\n  EVENTBUS_URL={service['url']}\n  set -a; . {file}; set +a")
     click.echo(f"\nmanagement: {' '.join(management)} as admin, whose password is in {folder.path / 'admin.password'}")
-    click.echo(f"  set -a; . {folder.services / 'admin.env'}; set +a    # for eventbus topology plan, and doctor")
+    admin = shlex.quote(str(folder.services / "admin.env"))
+    click.echo(f"  set -a; . {admin}; set +a    # for eventbus topology plan, and doctor")
     click.echo(f"for production: {folder.rabbitmq} (rabbitmq.conf, definitions.json, tls), {folder.compose}")
     click.echo("stop it with: eventbus broker down")
 
@@ -192,12 +251,10 @@ def status(state: Path, as_json: bool) -> int:
 @click.option("--delete", is_flag=True, help="Delete the folder too: data, certificates and passwords.")
 def down(state: Path, delete: bool) -> None:
     """Stop it; its data stays."""
-    import shutil
-
     folder, _, nodes = _opened(state)
     nodes.stop()
     if delete:
-        shutil.rmtree(folder.path)
+        folder.delete()
     click.echo("stopped" + (" and deleted" if delete else ""))
 
 
@@ -226,7 +283,7 @@ def ctl(state: Path, arguments: tuple[str, ...]) -> None:
     click.echo(nodes.ctl(arguments), nl=False)
 
 
-def _opened(state: Path) -> tuple[StateFolder, Wish, Any]:
+def _opened(state: Path) -> tuple[StateFolder, Wish, Running]:
     from eventbus_rabbitmq_admin._broker.running import running_of
     from eventbus_rabbitmq_admin._broker.state import StateFolder
 

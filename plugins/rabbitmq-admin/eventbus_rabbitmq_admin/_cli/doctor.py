@@ -67,14 +67,21 @@ def _examine(
     from eventbus import EventBusError
     from eventbus_rabbitmq_admin._doctor import inside, login, network
     from eventbus_rabbitmq_admin._doctor.findings import skipped
-    from eventbus_rabbitmq_admin._layout import topology_of
+    from eventbus_rabbitmq_admin._layout import options_by_service, topology_of
 
-    yield from network.look(options, timeout)
-    yield login.login(url, options.vhost, timeout)
-    topology, wanted = topology_of(load_buses(apps)) if apps else (None, options)
+    buses = load_buses(apps)
+    topology, wanted = topology_of(buses) if buses else (None, options)
+    outside = list(network.look(options, timeout))
+    yield from outside
+    if any(finding.check.startswith("mechanism ") and finding.outcome == "pass" for finding in outside):
+        yield login.login(url, options.vhost, timeout)
+    else:
+        yield skipped("login", "not tried: no host has come so far", "see the failures above")
     try:
         with open_management(options, management) as api:
-            yield from inside.look(api, options.vhost, topology, wanted)
+            yield from inside.look(
+                api, options.vhost, topology, wanted, options_by_service(buses), named=management is not None
+            )
     except EventBusError as error:
         yield skipped("management API", str(error))
 

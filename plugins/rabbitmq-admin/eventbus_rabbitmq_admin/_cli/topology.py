@@ -90,16 +90,18 @@ def export(apps: tuple[str, ...], definitions: bool, vhost: str, users: bool, ou
     import orjson
 
     from eventbus_rabbitmq_admin import _definitions
-    from eventbus_rabbitmq_admin._layout import declarer_of, layout_of, topology_of
+    from eventbus_rabbitmq_admin._layout import declarer_of, layout_of, options_by_service, topology_of
     from eventbus_rabbitmq_admin._permissions import permissions_of
 
-    topology, options = topology_of(load_buses(apps))
+    buses = load_buses(apps)
+    topology, options = topology_of(buses)
+    by_service = options_by_service(buses)
     services = topology.services if users else ()
     document = _definitions.definitions(
         vhost=vhost,
         layout=layout_of(topology, declarer_of(options)),
         users=[_definitions.User(name=access.service) for access in services],
-        permissions=[permissions_of(access, topology, options) for access in services],
+        permissions=[permissions_of(access, topology, by_service[access.service]) for access in services],
     )
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
     if output is None:
@@ -126,13 +128,17 @@ def permissions(apps: tuple[str, ...], declare: str | None, commands: bool, vhos
     """Show what each service's user must be allowed, and no more."""
     import msgspec
 
-    from eventbus_rabbitmq_admin._layout import topology_of
+    from eventbus_rabbitmq_admin._layout import options_by_service, topology_of
     from eventbus_rabbitmq_admin._permissions import permissions_of
 
-    topology, options = topology_of(load_buses(apps))
-    if declare is not None:
-        options = msgspec.structs.replace(options, declare=declare)
-    found = [permissions_of(access, topology, options) for access in topology.services]
+    buses = load_buses(apps)
+    topology, _ = topology_of(buses)
+    found = []
+    for access in topology.services:
+        options = options_by_service(buses)[access.service]
+        if declare is not None:
+            options = msgspec.structs.replace(options, declare=declare)
+        found.append(permissions_of(access, topology, options))
     if as_json:
         print_json(found)
     elif commands:

@@ -33,6 +33,6 @@ def failed(check: str, found: str, advice: str) -> Finding:
     return Finding(check=check, outcome="fail", found=found, advice=advice)
 
 
-def skipped(check: str, why: str) -> Finding:
+def skipped(check: str, why: str, advice: str = "") -> Finding:
     """It could not be looked at."""
-    return Finding(check=check, outcome="skip", found=why)
+    return Finding(check=check, outcome="skip", found=why, advice=advice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eventbus_rabbitmq import RabbitMQOptions
@@ -21,8 +21,25 @@ _CLOCK_SECONDS = 5.0
 _OLD_ARGUMENTS = ("x-queue-mode", "x-queue-version", "x-queue-master-locator", "x-ha-policy")
 
 
-def look(api: Management, vhost: str, topology: Topology | None, options: RabbitMQOptions) -> Iterator[Finding]:
-    """The findings, one failing look after the other."""
+def look(
+    api: Management,
+    vhost: str,
+    topology: Topology | None,
+    options: RabbitMQOptions,
+    by_service: Mapping[str, RabbitMQOptions],
+    *,
+    named: bool,
+) -> Iterator[Finding]:
+    """The findings, one failing look after the other.
+
+    :param named: somebody said where the management API is, so it must be there.
+    """
+    try:
+        api.get("whoami")
+    except EventBusError as error:
+        advice = "set EVENTBUS_MANAGEMENT to its URL, and EVENTBUS_MANAGEMENT_USER and ..._PASSWORD to who may look"
+        yield failed("management API", str(error), advice) if named else skipped("management API", str(error), advice)
+        return
     for check in (_clock, _alarms):
         yield from _guarded(check.__name__.strip("_"), check(api))
     try:
@@ -42,7 +59,7 @@ def look(api: Management, vhost: str, topology: Topology | None, options: Rabbit
         more = f" and {len(plan.steps) - 3} more" if len(plan.steps) > 3 else ""
         yield failed("topology", f"differs: {missing}{more}", "eventbus topology plan, then apply")
     for access in topology.services:
-        wanted = permissions_of(access, topology, options)
+        wanted = permissions_of(access, topology, by_service.get(access.service, options))
         yield from _guarded("permissions", _permissions(api, vhost, wanted))
 
 
@@ -54,7 +71,7 @@ def _guarded(check: str, findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _refused(check: str, error: EventBusError) -> Finding:
-    return skipped(check, f"{error}")
+    return skipped(check, f"{error}", "look as a user with the tag administrator: EVENTBUS_MANAGEMENT_USER")
 
 
 def _clock(api: Management) -> Iterator[Finding]:

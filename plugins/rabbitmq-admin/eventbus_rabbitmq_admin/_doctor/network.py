@@ -80,7 +80,9 @@ def _over_tls(
         secured = context.wrap_socket(plain, server_hostname=tls.server_name or host)
     except (OSError, ssl.SSLError) as error:
         ours, _ = connection_error(error, host, options.hosts[0][1], "the user", options.vhost, opening=True)
-        yield failed(f"TLS {where}", str(ours), "eventbus certs inspect shows what a certificate says")
+        yield failed(
+            f"TLS {where}", str(ours), "is it the port for TLS? eventbus certs inspect shows what a certificate says"
+        )
         return
     with secured:
         cipher = secured.cipher()

@@ -155,6 +155,27 @@ def port_open(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
+def check_ports(ports: Ports, host: str) -> None:
+    """A folder keeps its ports; while its broker was down, another program may have got one.
+
+    :raises LocalBrokerError: naming the port.
+    """
+    for port, where in ((ports.amqp, host), (ports.tls, host), (ports.distribution, LOOPBACK)):
+        if port is not None and port_open(port, where):
+            raise LocalBrokerError(f"another program listens on port {port}, which this broker had: stop that one")
+
+
+def check_folder(folder: Path) -> None:
+    """RabbitMQ's shell scripts do not quote the paths that they are given.
+
+    :raises LocalBrokerError: it has a character that they stumble over.
+    """
+    if re.search(r"[^\w@%+=:,./-]", str(folder)):
+        raise LocalBrokerError(
+            f"RabbitMQ's scripts do not work in {folder}: its path must have no spaces, quotes or other signs of shells"
+        )
+
+
 def speaks_amqp(port: int, host: str = LOOPBACK) -> bool:
     """Whether a broker answers AMQP's protocol header with a method frame (Connection.Start)."""
     try:
@@ -183,11 +204,17 @@ def last_lines(text: str, count: int = 25) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
+def first_and_last_lines(text: str) -> str:
+    """A complaint comes first or last, with a page of help or of stack beside it."""
+    lines = text.strip().splitlines()
+    return "\n".join(lines if len(lines) <= 25 else [*lines[:5], "...", *lines[-20:]])
+
+
 def why(log: str) -> str:
     """The lines of a broker's log that tell why it did not start: around "BOOT FAILED", else the last."""
-    lines = log.strip().splitlines()
+    lines = [line if len(line) < 500 else line[:500] + "..." for line in log.strip().splitlines()]
     at = next((number for number, line in enumerate(lines) if "BOOT FAILED" in line), None)
-    return last_lines(log) if at is None else "\n".join(lines[max(0, at - 10) : at + 16])
+    return "\n".join(lines[-25:]) if at is None else "\n".join(lines[max(0, at - 10) : at + 16])
 
 
 def run_ctl(command: Sequence[str], what: str, timeout: float, env: Mapping[str, str] | None = None) -> str:
@@ -211,7 +238,7 @@ def run_ctl(command: Sequence[str], what: str, timeout: float, env: Mapping[str,
     except OSError as error:
         raise LocalBrokerError(f"{what}: cannot be run: {error}") from error
     if done.returncode != 0:
-        output = last_lines(plain(f"{done.stdout}\n{done.stderr}"))
+        output = first_and_last_lines(plain(f"{done.stdout}\n{done.stderr}"))
         raise LocalBrokerError(f"{what} failed with exit code {done.returncode}:\n{output}")
     return done.stdout
 

@@ -67,6 +67,8 @@ class NativeEngine:
     def start(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         self.kill()  # reaps a broker that died by itself, with its helpers
+        common.check_folder(self._directory)
+        common.check_ports(self._ports, self._host)
         self._prepare()
         try:
             self._start_epmd(deadline)
@@ -76,6 +78,10 @@ class NativeEngine:
         except BaseException:
             self.stop(0)
             raise
+
+    @property
+    def _host(self) -> str:
+        return LOOPBACK if self._settings.listen == ANYWHERE else self._settings.listen
 
     def stop(self, timeout: float) -> None:
         broker = self._broker
@@ -243,10 +249,9 @@ class NativeEngine:
         raise LocalBrokerError(f"RabbitMQ was not ready within {timeout:g} s:\n{log}")
 
     def _answers(self) -> bool:
-        host = LOOPBACK if self._settings.listen == ANYWHERE else self._settings.listen
         if self._ports.amqp is not None:
-            return common.speaks_amqp(self._ports.amqp, host)
-        return self._ports.tls is None or common.port_open(self._ports.tls, host)
+            return common.speaks_amqp(self._ports.amqp, self._host)
+        return self._ports.tls is None or common.port_open(self._ports.tls, self._host)
 
     def _arm_guard(self) -> None:
         self._remember()
