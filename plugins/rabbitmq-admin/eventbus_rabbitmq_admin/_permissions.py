@@ -122,7 +122,7 @@ class _Derivation:
             self._to.topic_write.setdefault(exchange, []).append(topics)
 
     def _delay(self, exchange: str, topics: str) -> None:
-        """Publish to places of its own, where messages wait; nobody checks their topics after that, so it is done there."""
+        """Publish to places of its own, where messages wait; their topics are checked there, and not again after it."""
         own = [delay_name(self._access.service, exchange or self._shared, step) for step in DELAYS]
         names = [re.escape(name) for name in own]
         self._to.configure += names
