@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventbus._backoff import exponential, fixed
+from eventbus._batch import Batch
 from eventbus._bus._health import Health, StopReport
 from eventbus._bus._receipts import Receipt
 from eventbus._bus._sync import EventBus
@@ -16,6 +17,7 @@ from eventbus._delivery import Context, Delivery
 from eventbus._errors import (
     AccessRefused,
     AlreadyHandled,
+    BatchError,
     BusClosed,
     CertificateError,
     ConfigurationError,
@@ -64,7 +66,8 @@ __all__ = [
     # buses
     "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "StopReport", "run",
     # events, handlers, policies
-    "AlreadyHandled", "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry", "RetryLater", "event",
+    "AlreadyHandled", "Batch", "BatchError", "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry",
+    "RetryLater", "event",
     "exponential", "fixed",
     # topology
     "Access", "Binding", "Exchange", "Policy", "Queue", "Topology",

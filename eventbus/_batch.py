@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from eventbus._errors import ConfigurationError, EventBusError
+from eventbus._errors import BatchError, ConfigurationError
 
 MAX_BATCH = 10_000
 
@@ -24,20 +22,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.size <= MAX_BATCH or self.wait < 0:
             raise ConfigurationError(f"a batch has a size of 1 to {MAX_BATCH}, and waits 0 seconds or longer")
-
-
-class BatchError(EventBusError):
-    """Raised by the handler of a batch: some of its events have failed, the others are done.
-
-    :param failures: the error of each event that failed, by its place in the list that the handler got, from 0. It is
-        tried again, or dead-lettered, as if its handler alone had raised that error.
-    """
-
-    def __init__(self, failures: Mapping[int, BaseException]) -> None:
-        self.failures = dict(failures)
-        some = ", ".join(f"{index}: {type(error).__name__}" for index, error in sorted(self.failures.items())[:5])
-        more = "" if len(self.failures) <= 5 else ", ..."
-        super().__init__(f"{len(self.failures)} of a batch failed ({some}{more})")
 
 
 def errors_of(error: BaseException | None, size: int) -> list[BaseException | None]:

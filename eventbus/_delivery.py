@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventbus._errors import ConfigurationError
+from eventbus._keys import key_of
 from eventbus._message import HeaderValue, Incoming, Message
 from eventbus._settlement import ACK, REQUEUE, DeadLetter, RetryIn, Settlement
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class Delivery:
     """One arrival of a message at a subscription.
 
-    The four settling methods are for subscriptions with ``settle="manual"``; they return at once, work
-    from any thread (sync bus) or on the loop (async bus), and the first one counts.
+    The four settling methods are for subscriptions with ``settle="manual"``, and for single members of a batch; they
+    return at once, work from any thread (sync bus) or on the loop (async bus), and the first one counts.
     """
 
     __slots__ = ("_settle", "began", "incoming", "message", "settled", "subscription")
@@ -47,6 +48,11 @@ class Delivery:
     def topic(self) -> str:
         """The topic that it was published with."""
         return self.message.topic
+
+    @property
+    def key(self) -> str | None:
+        """Its ordering key."""
+        return key_of(self.message)
 
     @property
     def exchange(self) -> str:
@@ -95,7 +101,7 @@ class Delivery:
         self._by_hand(DeadLetter(reason=reason))
 
     def _by_hand(self, settlement: Settlement) -> None:
-        if self.subscription.settle != "manual":
+        if self.subscription.settle != "manual" and self.subscription.batch is None:
             raise ConfigurationError(
                 f'subscription {self.subscription.name!r} settles by itself; give it settle="manual" to settle by '
                 "hand, or raise RetryLater or Reject"
@@ -107,13 +113,21 @@ class Delivery:
 
 
 class Context:
-    """What a handler may ask for by annotating a parameter with it: the bus, the delivery, its subscription."""
+    """What a handler may ask for by annotating a parameter with it: the bus, the delivery, its subscription.
+
+    Of a batch, ``delivery`` and ``message`` are the first ones.
+    """
 
     __slots__ = ("bus", "delivery")
 
     def __init__(self, bus: Any, delivery: Delivery) -> None:
         self.bus = bus
         self.delivery = delivery
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """All deliveries that the handler got: one, unless it takes batches."""
+        return [self.delivery]
 
     @property
     def message(self) -> Message:
@@ -124,3 +138,18 @@ class Context:
     def subscription(self) -> str:
         """Name of the subscription."""
         return self.delivery.subscription.name
+
+
+class BatchContext(Context):
+    """The context of a batch."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, bus: Any, deliveries: list[Delivery]) -> None:
+        super().__init__(bus, deliveries[0])
+        self._all = deliveries
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries of the batch, in the order of its events."""
+        return self._all

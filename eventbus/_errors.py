@@ -27,15 +27,15 @@
         ├── RequestLost             the connection went while waiting; the responder may have run
         └── RemoteError             the responder failed: its error's type name and text, as data
 
-Three further exceptions are raised *by handlers* to choose an outcome and are no errors of ours:
-:class:`RetryLater`, :class:`Reject` and :class:`AlreadyHandled`.
+Four further exceptions are raised *by handlers* to choose an outcome and are no errors of ours:
+:class:`RetryLater`, :class:`Reject`, :class:`AlreadyHandled` and :class:`BatchError`.
 
 Driver exceptions never escape; they are the ``__cause__``. No text here carries a password.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -205,3 +205,17 @@ class AlreadyHandled(Exception):
     The delivery is acked; raised before the handler, the handler is not run. A request is acked without an answer. For
     what remembers message ids, as the inbox of ``eventbus-inbox`` does.
     """
+
+
+class BatchError(Exception):
+    """Raised by the handler of a batch: some of its events have failed, the others are done.
+
+    :param failures: the error of each event that failed, by its place in the list that the handler got, from 0. It is
+        tried again, or dead-lettered, as if its handler alone had raised that error.
+    """
+
+    def __init__(self, failures: Mapping[int, BaseException]) -> None:
+        self.failures = dict(failures)
+        some = ", ".join(f"{index}: {type(error).__name__}" for index, error in sorted(self.failures.items())[:5])
+        more = "" if len(self.failures) <= 5 else ", ..."
+        super().__init__(f"{len(self.failures)} of a batch failed ({some}{more})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
@@ -47,10 +47,11 @@ class Step:
 
 
 class Handler:
-    """A user's function with a plan of its arguments."""
+    """A user's function with a plan of its arguments. With ``batch`` it takes lists of events, and of deliveries."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, batch: bool = False) -> None:
         self.function = function
+        self.batch = batch
         self.name = getattr(function, "__name__", type(function).__name__)
         called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
         self.is_async = inspect.iscoroutinefunction(called)
@@ -61,10 +62,12 @@ class Handler:
         if not parameters or parameters[0].kind not in _POSITIONAL:
             raise ConfigurationError(f"handler {self.name} takes no event: its first parameter is the event")
         self.event_type = hints.get(parameters[0].name)
-        self.takes_delivery = len(parameters) > 1 and _is_delivery(parameters[1], hints)
+        if batch:
+            self.event_type = _item_type(self.event_type, self.name)
+        self.takes_delivery = len(parameters) > 1 and _is_delivery(parameters[1], hints, batch)
         rest = parameters[2 if self.takes_delivery else 1 :]
         self.arguments = self._plan(rest, hints, self.name)
-        self.is_plain = not self.arguments
+        self.is_plain = not self.arguments and not batch
         """Whether event and delivery are all that it takes."""
 
     @property
@@ -81,6 +84,10 @@ class Handler:
             if dependency is not None:
                 self._add_step(dependency, (owner,))
                 plan[parameter.name] = dependency
+            elif hint is Delivery and self.batch:
+                raise ConfigurationError(
+                    f"{owner}: a batch has many deliveries; take them as second parameter: deliveries: list[Delivery]"
+                )
             elif hint is Context or hint is Delivery:
                 plan[parameter.name] = hint
             elif parameter.default is parameter.empty and parameter.kind not in _VARIADIC:
@@ -135,7 +142,9 @@ class Handler:
             return await self.function(*self._positional(event, context), **self._keywords(made))
 
     def _positional(self, event: Any, context: Context) -> tuple[Any, ...]:
-        return (event, context.delivery) if self.takes_delivery else (event,)
+        if not self.takes_delivery:
+            return (event,)
+        return (event, context.deliveries if self.batch else context.delivery)
 
     def _keywords(self, made: Mapping[Any, Any]) -> dict[str, Any]:
         return {name: made[source] for name, source in self.arguments.items()}
@@ -145,11 +154,25 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def _is_delivery(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
+def _is_delivery(parameter: inspect.Parameter, hints: Mapping[str, Any], batch: bool) -> bool:
     if parameter.kind not in _POSITIONAL or parameter.default is not parameter.empty:
         return False
     hint = hints.get(parameter.name)
-    return hint in (Delivery, Any) or (hint is None and parameter.annotation is parameter.empty)
+    wanted = _is_list(hint) and get_args(hint) == (Delivery,) if batch else hint is Delivery
+    return wanted or hint is Any or (hint is None and parameter.annotation is parameter.empty)
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) in (list, Sequence)
+
+
+def _item_type(hint: Any, name: str) -> Any:
+    """What the list of a batch's handler is a list of."""
+    if hint is None or hint is Any or hint is list:
+        return None
+    if _is_list(hint):
+        return get_args(hint)[0]
+    raise ConfigurationError(f"handler {name} gets a batch: its first parameter is a list of events, list[...]")
 
 
 def _dependency(hint: Any) -> Callable[..., Any] | None:

@@ -8,11 +8,13 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from eventbus._batch import Batch
 from eventbus._errors import ConfigurationError
 from eventbus._events import EventSpec, is_event, spec_of
 from eventbus._handlers import Handler
 from eventbus._settlement import Retry
-from eventbus._subscription import Options, Settle
+from eventbus._subscribing import Options
+from eventbus._subscription import Settle
 from eventbus._topology import Exchange, Queue
 
 E = TypeVar("E")
@@ -42,7 +44,31 @@ class Registrar:
     def _register(self, options: Options, function: Callable[..., Any]) -> None:
         raise NotImplementedError
 
-    # A class is a callable too, so the first overload overlaps the bare one; it stands first, so it wins.
+    @overload
+    def subscribe(
+        self,
+        event: type[E],
+        /,
+        *,
+        batch: Batch,
+        group: str | None = None,
+        broadcast: bool = False,
+        pattern: str | Iterable[str] = (),
+        exchange: str | Exchange | None = None,
+        headers: Mapping[str, Any] | None = None,
+        match: Literal["all", "any"] = "all",
+        bind_exchange: Iterable[tuple[str | Exchange, str]] = (),
+        name: str | None = None,
+        queue: str | Queue | None = None,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+        timeout: float | None = None,
+        settle: Settle = "success",
+        retry: Retry | None = None,
+        dead_letter: bool = True,
+        on_unknown: Literal["dead-letter", "ignore"] = "dead-letter",
+    ) -> Callable[[Callable[Concatenate[list[E], P], R]], Callable[Concatenate[list[E], P], R]]: ...
+    # A class is a callable too, so this overload overlaps the bare one; it stands before it, so it wins.
     @overload
     def subscribe(  # type: ignore[overload-overlap]
         self,
@@ -65,6 +91,8 @@ class Registrar:
         retry: Retry | None = None,
         dead_letter: bool = True,
         on_unknown: Literal["dead-letter", "ignore"] = "dead-letter",
+        ordered: bool = False,
+        partitions: int | None = None,
     ) -> Callable[[Callable[Concatenate[E, P], R]], Callable[Concatenate[E, P], R]]: ...
     @overload
     def subscribe(
@@ -104,6 +132,12 @@ class Registrar:
         :param retry: what happens when the handler fails; default: the bus's policy.
         :param dead_letter: keep given-up messages in ``<queue>.dead``.
         :param on_unknown: what becomes of a message whose type is none of the subscription's events.
+        :param ordered: messages of one ordering key are handled one after the other, in the order of publishing; a
+            failing one is tried again in its place while other keys go on. One process of the group is active, the
+            others stand by.
+        :param partitions: ordered, and shared by the processes of the group: so many queues, each message in that of
+            its key, and each queue served by one process at a time. The number stays once it has been used.
+        :param batch: the handler takes a list of events (and a list of deliveries); see :class:`Batch`.
         :raises ConfigurationError: the handler or the options do not fit.
         """
         return self._decorate(events, options, responder=False)
@@ -159,7 +193,9 @@ class Router(Registrar):
         self.registrations: list[Registration] = []
 
     def _register(self, options: Options, function: Callable[..., Any]) -> None:
-        Handler(function)  # an unusable handler is an error where it is written, not where it is included
+        Handler(
+            function, batch=options.batch is not None
+        )  # an unusable handler is an error where it is written, not where it is included
         if self._group and not options.group and not options.broadcast:
             options = _replace(options, group=self._group)
         self.registrations.append(Registration(options, function))
@@ -199,7 +235,7 @@ def specs_for(options: Options, function: Callable[..., Any]) -> tuple[EventSpec
     """The events of a subscription: those given, else those that the handler's annotation names."""
     if options.events:
         return tuple(spec_of(cls) for cls in options.events)
-    hint = Handler(function).event_type
+    hint = Handler(function, batch=options.batch is not None).event_type
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if members and all(is_event(member) for member in members):
         return tuple(spec_of(member) for member in members)

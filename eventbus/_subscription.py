@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from eventbus._errors import ConfigurationError
+from eventbus._batch import Batch
 from eventbus._events import EventSpec, spec_of
 from eventbus._handlers import Handler
+from eventbus._partitions import members_queue, own_part, partitioned
 from eventbus._settlement import Retry
 from eventbus._topology import (
-    DEAD_SUFFIX,
     EVENTS_EXCHANGE,
     REQUESTS_EXCHANGE,
     Access,
@@ -25,15 +25,14 @@ from eventbus._topology import (
 from eventbus.transport import ConsumerSpec
 
 Settle = Literal["success", "receipt", "manual"]
-READ_AHEAD = 10
-DELIVERY_LIMIT = 20
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler is subscribed to, in which group, and within which limits.
 
     ``raw`` is the type to decode to where no event class is given (a pattern alone); ``reply`` marks a
-    responder and is the type of its answer.
+    responder and is the type of its answer. ``queue`` is the one queue; of a subscription with partitions, what each of
+    their queues is made after.
     """
 
     name: str
@@ -51,16 +50,51 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     responder: bool = False
     ignore_unknown: bool = False
+    ordered: bool = False
+    partitions: int = 0
+    batch: Batch | None = None
 
-    def consumer(self) -> ConsumerSpec:
-        """The consumer that serves this subscription."""
-        return ConsumerSpec(
-            name=self.name,
-            queue=self.queue,
-            topology=Topology(exchanges=self.exchanges, queues=(self.queue,), bindings=self.bindings),
-            prefetch=self.prefetch,
-            auto_ack=self.settle == "receipt",
+    def consumers(self) -> tuple[ConsumerSpec, ...]:
+        """The consumers that serve this subscription: one, or one for each partition."""
+        topology = self._declared()
+        if not self.partitions:
+            spec = ConsumerSpec(
+                name=self.name,
+                queue=self.queue,
+                topology=topology,
+                prefetch=self.prefetch,
+                auto_ack=self.settle == "receipt",
+                ordered=self.ordered,
+            )
+            return (spec,)
+        return tuple(
+            ConsumerSpec(
+                name=f"{self.name}.{number}",
+                queue=queue,
+                topology=own_part(topology, number),
+                prefetch=self.prefetch // self.partitions,
+                ordered=True,
+            )
+            for number, queue in enumerate(topology.queues)
         )
+
+    def members(self) -> ConsumerSpec | None:
+        """The consumer by which the processes that share the partitions are counted."""
+        if self.partitions < 2:
+            return None
+        queue = members_queue(self.queue)
+        return ConsumerSpec(name=f"{self.name}.members", queue=queue, topology=Topology(queues=(queue,)), auto_ack=True)
+
+    def topology(self) -> Topology:
+        """All that must exist for it."""
+        members = self.members()
+        whole = self._declared()
+        return whole if members is None else whole.merged(members.topology)
+
+    def _declared(self) -> Topology:
+        if self.partitions:
+            return partitioned(self.queue, self.exchanges, self.bindings, self.partitions)
+        return Topology(exchanges=self.exchanges, queues=(self.queue,), bindings=self.bindings)
 
 
 def access_of(
@@ -84,162 +118,11 @@ def access_of(
             *(write(cls, responder=False) for cls in publishes),
             *(write(cls, responder=True) for cls in requests),
         ),
-        queues=tuple(subscription.queue for subscription in subscriptions),
-        bindings=tuple(binding for subscription in subscriptions for binding in subscription.bindings),
+        queues=tuple(queue for subscription in subscriptions for queue in subscription.topology().queues),
+        bindings=tuple(binding for subscription in subscriptions for binding in subscription.topology().bindings),
         asks=bool(requests),
         answers=any(subscription.responder for subscription in subscriptions),
     )
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user gave to ``subscribe`` or ``respond``, before the bus's defaults are filled in."""
-
-    events: tuple[type, ...] = ()
-    group: str | None = None
-    broadcast: bool = False
-    pattern: tuple[str, ...] = ()
-    exchange: str | Exchange | None = None
-    headers: Mapping[str, Any] | None = None
-    match: Literal["all", "any"] = "all"
-    bind_exchange: tuple[tuple[str | Exchange, str], ...] = ()
-    name: str | None = None
-    queue: str | Queue | None = None
-    concurrency: int = 1
-    prefetch: int | None = None
-    timeout: float | None = None
-    settle: Settle = "success"
-    retry: Retry | None = None
-    dead_letter: bool = True
-    on_unknown: Literal["dead-letter", "ignore"] = "dead-letter"
-    responder: bool = False
-
-
-def build(
-    options: Options,
-    function: Callable[..., Any],
-    *,
-    service: str | None,
-    retry: Retry,
-    specs: Sequence[EventSpec],
-) -> Subscription:
-    """The subscription that ``options`` and the handler's own annotations describe.
-
-    :raises ConfigurationError: nothing to subscribe to, no group, or limits out of range.
-    """
-    handler = Handler(function)
-    _check(options, handler)
-    name = options.name or (specs[0].type if len(specs) == 1 else handler.name)
-    group = None if options.broadcast else (options.group or service)
-    if group is None and not options.broadcast and options.queue is None:
-        raise ConfigurationError(
-            f"subscription {name!r} has no group: give the bus a service name, or the subscription group=..., "
-            "or broadcast=True; a silent default would lose messages while the service is down"
-        )
-    if not specs and not options.pattern and options.headers is None and options.exchange is None:
-        raise ConfigurationError(
-            f"handler {handler.name} is subscribed to nothing: give event classes or pattern=..., or annotate its "
-            "first parameter with an event class"
-        )
-    queue = _queue(options, group, name)
-    exchanges, bindings = _bindings(options, specs, queue.name)
-    return Subscription(
-        name=f"{group}.{name}" if group else name,
-        handler=handler,
-        events=tuple(specs),
-        raw=None if specs else (handler.event_type if handler.event_type is not None else Any),
-        group=group,
-        exchanges=exchanges,
-        bindings=bindings,
-        queue=queue,
-        concurrency=options.concurrency,
-        prefetch=options.prefetch if options.prefetch is not None else options.concurrency + READ_AHEAD,
-        timeout=options.timeout,
-        settle=options.settle,
-        retry=options.retry or retry,
-        responder=options.responder,
-        ignore_unknown=options.on_unknown == "ignore",
-    )
-
-
-def _check(options: Options, handler: Handler) -> None:
-    where = f"handler {handler.name}"
-    if options.concurrency < 1:
-        raise ConfigurationError(f"{where}: concurrency is at least 1")
-    if options.prefetch is not None and not 1 <= options.prefetch <= 65535:
-        raise ConfigurationError(f"{where}: prefetch is 1 to 65535; without a limit a backlog fills the memory")
-    if options.timeout is not None and options.timeout <= 0:
-        raise ConfigurationError(f"{where}: timeout is seconds above 0")
-    if options.broadcast and (options.group or options.queue):
-        raise ConfigurationError(f"{where}: broadcast has neither group nor queue: each instance gets its own")
-    if options.settle not in ("success", "receipt", "manual"):
-        raise ConfigurationError(f'{where}: settle is "success", "receipt" or "manual", not {options.settle!r}')
-
-
-def _queue(options: Options, group: str | None, name: str) -> Queue:
-    if isinstance(options.queue, Queue):
-        return options.queue
-    if options.broadcast:
-        return Queue(name="", durable=False, exclusive=True, auto_delete=True, type="classic")
-    full = options.queue or f"{group}.{name}"
-    if len(full.encode()) > 255 - len(DEAD_SUFFIX) - 20:
-        raise ConfigurationError(f"queue name {full[:60]!r}... is too long; give the subscription a shorter name=...")
-    if options.responder:
-        # Dies with the last responder, so that a request without one is unroutable at once.
-        return Queue(name=full, type="classic", auto_delete=True)
-    return Queue(
-        name=full,
-        dead_letter=full + DEAD_SUFFIX if options.dead_letter else None,
-        delivery_limit=DELIVERY_LIMIT,
-    )
-
-
-def _bindings(
-    options: Options, specs: Sequence[EventSpec], queue: str
-) -> tuple[tuple[Exchange, ...], tuple[Binding, ...]]:
-    exchanges: dict[str, Exchange] = {}
-    bindings: list[Binding] = []
-
-    def bind(exchange: Exchange, pattern: str) -> None:
-        known = exchanges.setdefault(exchange.name, exchange)
-        if known != exchange:
-            raise ConfigurationError(f"exchange {exchange.name!r} is declared as {known.kind} and as {exchange.kind}")
-        if not exchange.name:  # every queue is bound to the default exchange by its own name
-            return
-        arguments = {} if options.headers is None else {**options.headers, "x-match": options.match}
-        bindings.append(Binding(exchange=exchange.name, queue=queue, pattern=pattern, arguments=arguments))
-
-    given = _exchange(options.exchange, options)
-    for spec in specs:
-        exchange = given or exchange_of(spec, responder=options.responder)
-        for pattern in options.pattern or (_pattern(spec, exchange),):
-            bind(exchange, pattern)
-    if not specs:
-        for pattern in options.pattern or ("",):
-            bind(given or default_exchange(responder=options.responder), pattern)
-    for source, pattern in options.bind_exchange:
-        origin = _exchange(source, options)
-        assert origin is not None
-        exchanges.setdefault(origin.name, origin)
-        target = bindings[0].exchange if bindings else EVENTS_EXCHANGE
-        bindings.append(Binding(exchange=origin.name, to_exchange=target, pattern=pattern))
-    return tuple(exchanges.values()), tuple(bindings)
-
-
-def _pattern(spec: EventSpec, exchange: Exchange) -> str:
-    pattern = spec.template.pattern
-    if exchange.kind == "direct" and "*" in pattern:
-        raise ConfigurationError(
-            f"{spec.cls.__name__} goes to the direct exchange {exchange.name!r}, which knows no patterns: "
-            "subscribe with pattern=... naming exact topics"
-        )
-    return pattern
-
-
-def _exchange(given: str | Exchange | None, options: Options) -> Exchange | None:
-    if isinstance(given, str):
-        kind: Literal["topic", "headers"] = "topic" if options.headers is None else "headers"
-        return Exchange(name=given, kind=kind)
-    return given
 
 
 def default_exchange(*, responder: bool) -> Exchange:

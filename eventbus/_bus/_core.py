@@ -22,7 +22,8 @@ from eventbus._registration import Registrar, Router, specs_for
 from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
 from eventbus._secrets import CredentialsSource
 from eventbus._settlement import Retry
-from eventbus._subscription import Options, Subscription, access_of, build, exchange_of
+from eventbus._subscribing import Options, build
+from eventbus._subscription import Subscription, access_of, exchange_of
 from eventbus._supervisor import Phase
 from eventbus._tls import TLSConfig
 from eventbus._topology import Exchange, Policy, Queue, Topology
@@ -138,7 +139,7 @@ class BusCore(Registrar):
                 f"two subscriptions are named {subscription.name!r} and would share one queue; give one name=..."
             )
         served = Served(subscription, self._codecs)
-        for exchange in subscription.exchanges:
+        for exchange in subscription.topology().exchanges:
             self._note_exchange(exchange)
         self._served[subscription.name] = served
         self._subscribed(served)
@@ -199,7 +200,7 @@ class BusCore(Registrar):
         )
         whole = Topology(exchanges=tuple(self._exchanges.values()), policies=self._policies, services=(access,))
         for subscription in subscriptions:
-            whole = whole.merged(subscription.consumer().topology)
+            whole = whole.merged(subscription.topology())
         return whole
 
     def event_classes(self) -> dict[str, type]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventbus._bus._core import BusCore, Served
-from eventbus._delivery import Context, Delivery
+from eventbus._delivery import BatchContext, Context, Delivery
 from eventbus._errors import AlreadyHandled, EventBusError, PublishError, Reject
 from eventbus._events import is_event, spec_of
 from eventbus._ids import uuid7
@@ -56,7 +56,11 @@ class Dispatch:
                 raise Reject("the request's reply address is not one that this bus may answer to (reply_addresses=...)")
         return event, Context(self._bus, delivery)
 
-    def finish(self, delivery: Delivery, error: BaseException | None, result: Any) -> None:
+    def batch_context(self, deliveries: list[Delivery]) -> BatchContext:
+        """The context of a batch."""
+        return BatchContext(self._bus, deliveries)
+
+    def finish(self, delivery: Delivery, error: BaseException | None, result: Any, *, report: bool = True) -> None:
         """Settle by how the handling ended; a responder's answer goes out first."""
         subscription = delivery.subscription
         if subscription.responder and delivery.message.reply_to is not None:
@@ -64,7 +68,8 @@ class Dispatch:
             if error is None:
                 return
         if error is not None:
-            self._report(delivery, error)
+            if report:
+                self._report(delivery, error)
         elif subscription.settle == "manual":
             return
         if error is None or subscription.settle == "receipt":

@@ -6,18 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventbus._bus._asking import Asker
+from eventbus._bus._batched import Batched
 from eventbus._bus._core import Served, in_handler
 from eventbus._bus._dispatch import Dispatch
+from eventbus._bus._feeds import Feed, sync_batched, sync_ordered
+from eventbus._bus._handling import Handling
 from eventbus._bus._health import StopReport
+from eventbus._bus._ordered import Ordered
 from eventbus._bus._windows import Window
-from eventbus._bus._workers import Slots, Watch, Workers
-from eventbus._delivery import Delivery
+from eventbus._bus._workers import Watch, Workers
 from eventbus._message import Incoming
+from eventbus._settlement import Settlement
 from eventbus.transport import LinkStatus
 
 if TYPE_CHECKING:
@@ -27,23 +29,6 @@ log = logging.getLogger("eventbus")
 
 CLOSE_SECONDS = 1.0
 FINISH_MARGIN = 2.0
-
-
-class Feed:
-    """Listener of one subscription: hands arrivals to its slots."""
-
-    def __init__(self, slots: Slots) -> None:
-        self.slots = slots
-
-    def delivered(self, incoming: Incoming, /) -> None:
-        self.slots.put(incoming)
-
-    def started(self, queue: str, /) -> None:
-        """Nothing to do."""
-
-    def stopped(self, error: Exception | None, /) -> None:
-        # The broker hands these out again; to handle them now would only make duplicates.
-        self.slots.clear()
 
 
 class Runtime:
@@ -59,10 +44,10 @@ class Runtime:
         # Worker threads run nothing but handlers, which may publish while the bus drains.
         self._workers = Workers(f"eventbus-{bus._settings.service}", begin=lambda: in_handler.set(True))
         self._watch = Watch()
-        self._dispatch = Dispatch(bus, settle=self.link.settle, publish=self.link.publish)
+        self._handling = self._handle_by(self.link.settle)
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, Feed | Ordered | Batched] = {}
 
     # -- handling ---------------------------------------------------------------------------------------
 
@@ -70,21 +55,34 @@ class Runtime:
         """Consume for these subscriptions."""
         self.serving = True
         for served in subscriptions:
-            subscription = served.subscription
-            if subscription.name in self._feeds:
-                continue
-            slots = Slots(subscription.concurrency, self._workers, partial(self._handle, served), self._freed)
-            feed = self._feeds[subscription.name] = Feed(slots)
-            self.link.consume(subscription.consumer(), feed)
+            name = served.subscription.name
+            if name not in self._feeds:
+                feed = self._feeds[name] = self._feed(served)
+                feed.consume()
+
+    def _feed(self, served: Served) -> Feed | Ordered | Batched:
+        if served.subscription.ordered:
+            return sync_ordered(served, self.link, self._handle_by, self._workers, self._freed)
+        if served.subscription.batch is not None:
+            return sync_batched(served, self.link, self._handling, self._workers, self._freed)
+        return Feed(served, self.link, self._handling, self._workers, self._freed)
+
+    def _handle_by(self, settle: Callable[[Incoming, Settlement], None]) -> Handling:
+        return Handling(Dispatch(self._bus, settle=settle, publish=self.link.publish), self._watch)
 
     @property
     def handlers(self) -> int:
         """Deliveries at work."""
-        return sum(feed.slots.busy for feed in list(self._feeds.values()))
+        return sum(feed.busy for feed in list(self._feeds.values()))
 
     def idle(self) -> bool:
         """Whether no delivery is at work or waiting for its turn."""
-        return not self.handlers
+        return all(feed.idle for feed in list(self._feeds.values()))
+
+    @property
+    def parked(self) -> int:
+        """Deliveries that wait for their time: for a retry in place, or for the rest of their batch."""
+        return sum(feed.parked for feed in list(self._feeds.values()))
 
     def _freed(self) -> None:
         """A thread has no more work; only a stop waits for that."""
@@ -92,49 +90,16 @@ class Runtime:
             with self._lock:
                 self._quiet.notify_all()
 
-    def _handle(self, served: Served, incoming: Incoming) -> None:
-        if self.draining:
-            self._dispatch.give_back(incoming)
-            return
-        try:
-            delivery = self._dispatch.open(served, incoming)
-            error: BaseException | None = None
-            result = None
-            try:
-                result = self._call(served, delivery)
-            except BaseException as raised:  # SystemExit in a handler ends the delivery, not the worker
-                error = raised
-            self._dispatch.finish(delivery, error, result)
-        except Exception:
-            log.exception("%s: a delivery could not be settled", served.subscription.name)
-
-    def _call(self, served: Served, delivery: Delivery) -> Any:
-        subscription = served.subscription
-        if subscription.timeout is None and not self._dispatch.around:
-            event, context = self._dispatch.read(served, delivery)
-            return subscription.handler.call(event, context)
-        number = None if subscription.timeout is None else self._watch.begin(subscription.name, subscription.timeout)
-        try:
-            event, context = self._dispatch.read(served, delivery)
-            with ExitStack() as stack:
-                for middleware in self._dispatch.around:
-                    stack.enter_context(middleware.handling(delivery))
-                return subscription.handler.call(event, context)
-        finally:
-            if number is not None:
-                self._watch.end(number)
-
     # -- the end ----------------------------------------------------------------------------------------
 
     def stop(self, grace: float) -> StopReport:
         """Drain and close within ``grace`` + 1 seconds."""
         until = time.monotonic() + grace
-        self.draining = True
+        self.draining = self._handling.draining = True
         if self._feeds:
             self.link.stop_consuming(min(grace, 5.0))
         for feed in self._feeds.values():
-            for incoming in feed.slots.clear():
-                self._dispatch.give_back(incoming)
+            feed.halt()
         own = 1 if in_handler.get() else 0  # stop() called by a handler must not wait for itself
         margin = min(FINISH_MARGIN, grace / 4)
         self._wait(lambda: self.handlers <= own, until - margin)

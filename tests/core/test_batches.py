@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from eventbus import ConfigurationError
-from eventbus._batch import Batch, BatchError, errors_of
+from eventbus import Batch, BatchError, ConfigurationError
+from eventbus._batch import errors_of
 from eventbus._bus._gathering import Gathering
 
 SIZE, WAIT, CONCURRENCY = 3, 10.0, 2

@@ -9,7 +9,8 @@ from eventbus import ConfigurationError, Exchange, Queue, Request, event
 from eventbus._events import spec_of
 from eventbus._registration import Router, specs_for
 from eventbus._settlement import Retry
-from eventbus._subscription import Options, Subscription, build
+from eventbus._subscribing import Options, build
+from eventbus._subscription import Subscription
 
 
 @event("customers.registered", topic="customers.registered.{country}")
