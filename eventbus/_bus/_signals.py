@@ -22,13 +22,13 @@ def run_until_signalled(wake: threading.Event, drain: Callable[[], T], now: Call
 
     Gives back the result, and whether it was a signal. Outside the main thread only ``wake`` ends it.
     """
-    signalled = False
+    signalled = hurried = draining = False
 
     def on_signal(number: int, frame: Any) -> None:
-        nonlocal signalled
-        if signalled:
+        nonlocal signalled, hurried
+        hurried, signalled = signalled, True
+        if hurried and draining:
             raise Hurry
-        signalled = True
         wake.set()
 
     previous: dict[signal.Signals, Any] = {}
@@ -40,8 +40,12 @@ def run_until_signalled(wake: threading.Event, drain: Callable[[], T], now: Call
         while not wake.wait(LOOK_SECONDS):
             pass
         try:
+            draining = True
+            if hurried:  # both came before this thread looked
+                raise Hurry
             return drain(), signalled
         except Hurry:
+            draining = False
             return now(), True
     finally:
         for number, handler in previous.items():

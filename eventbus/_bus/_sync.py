@@ -129,7 +129,11 @@ class EventBus(BusCore):
         self._end_run, self._terminal = wake.set, None
         self.start(wait=False)
         runtime = self._running()  # kept: a stop that is broken off has forgotten it
-        report, signalled = run_until_signalled(wake, self.stop, lambda: runtime.stop(0.0))
+
+        def now() -> StopReport:
+            return self.stop(0.0) if self._runtime is runtime else runtime.stop(0.0)
+
+        report, signalled = run_until_signalled(wake, self.stop, now)
         if not signalled and self._terminal is not None:
             raise self._terminal
         return report

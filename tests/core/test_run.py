@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
+import time
 
 import pytest
 import uvloop
 
 from eventbus import AsyncEventBus, EventBus, StopReport, run
+from eventbus.testing import eventually
 
 
 async def loop_of_a_bus() -> type:
@@ -33,6 +37,37 @@ def test_what_the_coroutine_raises_comes_out() -> None:
 
     with pytest.raises(KeyError):
         run(fails())
+
+
+def test_two_signals_at_once_stop_a_sync_bus_at_once() -> None:
+    bus = EventBus("memory://hurried", service="hurried", grace=60.0)
+    begun, go = threading.Event(), threading.Event()
+
+    @bus.subscribe(pattern="x", name="x")
+    def slow(event: object) -> None:
+        begun.set()
+        go.wait(60)
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def both() -> None:
+        begun.wait(10)
+        eventually(lambda: signal.getsignal(signal.SIGINT) is not before)  # which is taken last
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    hurrying = threading.Thread(target=both)
+    hurrying.start()
+    bus.start()
+    bus.publish({}, topic="x")
+    began = time.monotonic()
+    try:
+        assert bus.run() == StopReport(abandoned=1)
+    finally:
+        go.set()
+        hurrying.join()
+    assert time.monotonic() - began < 20
+    assert bus.health().status == "stopped"
 
 
 @pytest.mark.parametrize("url", ["memory://stopped", "amqp://guest:guest@127.0.0.1:1/"])  # there, and out of reach

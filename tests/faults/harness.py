@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from tests.faults.brokers import Node, Site
 from tests.faults.oracle import OUTCOMES, Log, Rules, Verdict, judge
 from tests.faults.processes import Hung, Process
 from tests.faults.proxy import Proxy
+
+log = logging.getLogger("tests.faults")
 
 SIDES = ("sync", "async")
 
@@ -149,6 +153,8 @@ class Run:
 
     def is_ready(self, process: Process, side: Side) -> bool:
         """Whether it has told that it is connected and serves."""
+        if not process.alive:
+            raise AssertionError(f"{process.name} ended early; see {process.log}")
         return bool(side.log.poll().facts("state", pid=process.pid, when="ready"))
 
     def until(self, check: Callable[[Side], Any], timeout: float, what: str) -> None:
@@ -195,6 +201,13 @@ class Run:
         """What the broker has logged since the run began."""
         return self.node.broker.log_text()[self._log_from :]
 
+    def logged(self, text: str, times: int = 1) -> None:
+        """Part of a witness: the broker has logged this. It writes its log a moment later."""
+        try:
+            wait_for(lambda: self.broker_log().count(text) >= times, 10, f"{text!r} in the broker's log")
+        except AssertionError as error:
+            raise Invalid(str(error)) from None
+
     def outcomes(self, side: Side, name: str) -> list[dict[str, Any]]:
         """The outcomes of a kind, as they were told."""
         return [fact for fact in side.log.poll().outcomes.values() if fact["outcome"] == name]
@@ -237,9 +250,6 @@ class Run:
     def end(self) -> None:
         """Workers end by SIGTERM."""
         for side in self.sides.values():
-            for worker in side.workers:
-                if worker.alive:
-                    worker.send(15)
             for worker in side.workers:
                 if worker.alive:
                     worker.terminate()
@@ -301,6 +311,9 @@ class Fault:
     def heal(self, run: Run) -> None:
         """Make it go away."""
 
+    def undo(self, run: Run) -> None:
+        """At the end in any case: what would disturb later runs on the same broker."""
+
     def settle(self, run: Run) -> None:
         """After the heal: until fresh messages flow. They are the canary."""
         run.flow(20, 40, what="fresh messages to flow after the fault")
@@ -342,65 +355,79 @@ def execute(fault: Fault, node: Node, folder: Path, seed: int, mutant: str | Non
     run = Run(fault, node, folder, seed, mutant)
     result = Result(fault, seed, folder=folder)
     stuck: list[str] = []
+    happened = False
     try:
-        if fault.proxied:
-            run.proxy = Proxy(node.broker.port).__enter__()
-        fault.prepare(run)
-        run.begin()
-        for step in (fault.inject, fault.witness, fault.heal):
-            step(run)
+        _prepare(run)
+        fault.inject(run)
+        fault.witness(run)
+        happened = True
+        fault.heal(run)
         if run.healed is None:
             run.mark_healed()
-        try:
-            fault.settle(run)
-        except AssertionError as error:
-            stuck.append(f"no recovery: {error}")
-        run.quiet(fault.quiet_seconds)
-        try:
-            run.end()
-        except Hung as error:
-            stuck.append(str(error))
-        _judge(run, result, stuck)
+        fault.settle(run)
     except Invalid as invalid:
         result.invalid = str(invalid)
-    except AssertionError as error:
-        # Something that had to come before the judgement did not: a program stands still, or the suite is wrong.
-        stuck.append(str(error))
-        _judge(run, result, stuck)
+    except Exception as error:
+        # A program stands still, so that something did not come about; or the suite itself is wrong.
+        stuck.append("".join(traceback.format_exception_only(error)).strip())
+        log.debug("%s, seed %d", fault.name, seed, exc_info=error)
+    try:
+        if result.invalid is None:
+            _finish(run, stuck)
+            for side in run.sides.values():
+                result.verdicts[side.name] = _judged(run, side, stuck, happened)
     finally:
+        fault.undo(run)
         run.clean()
         result.seconds = time.monotonic() - began
     return result
 
 
-def _judge(run: Run, result: Result, stuck: Iterable[str]) -> None:
+def _prepare(run: Run) -> None:
+    if run.fault.proxied:
+        run.proxy = Proxy(run.node.broker.port).__enter__()
+    run.fault.prepare(run)
+    run.begin()
+
+
+def _finish(run: Run, stuck: list[str]) -> None:
+    """Quiet, and the end of all programs."""
+    if stuck:
+        run.fault.undo(run)  # what is stuck already need not hold up the rest
+    run.quiet(run.fault.quiet_seconds if not stuck else 5.0)
+    try:
+        run.end()
+    except Hung as error:
+        stuck.append(str(error))
+
+
+def _judged(run: Run, side: Side, stuck: Iterable[str], happened: bool) -> Verdict:
     fault = run.fault
-    for side in run.sides.values():
-        rules = Rules(
-            groups=run.load.groups,
-            timeout=run.load.timeout,
-            concurrency=run.load.concurrency,
-            window=run.load.window,
-            killed=frozenset(run.killed),
-            dead=frozenset(run.dead[side.name]),
-            ordered=fault.ordered,
-            one_queue=fault.one_queue,
-            resends=fault.resends,
-            losses=fault.losses,
-            memory=fault.memory,
-            exit_codes=fault.exit_codes,
-        )
-        verdict = result.verdicts[side.name] = judge(side.log, rules, run.healed)
-        for text in stuck:
-            verdict.says("stuck", text)
-        if fault.nothing_unknown:
-            failed = {name: verdict.counts[name] for name in OUTCOMES[1:] if verdict.counts[name]}
-            if failed:
-                verdict.says("unresolved", f"the broker was back in time, and yet {failed}")
-        _look_for_secrets(run, side, verdict)
-        if result.invalid is None:
-            _look_at_queues(run, side, verdict)
-            fault.check(run, side, verdict)
+    rules = Rules(
+        groups=run.load.groups,
+        timeout=run.load.timeout,
+        concurrency=run.load.concurrency,
+        window=run.load.window,
+        killed=frozenset(run.killed),
+        dead=frozenset(run.dead[side.name]),
+        ordered=fault.ordered,
+        one_queue=fault.one_queue,
+        resends=fault.resends,
+        losses=fault.losses,
+        memory=fault.memory,
+        exit_codes=fault.exit_codes,
+    )
+    verdict = judge(side.log, rules, run.healed)
+    for text in stuck:
+        verdict.says("stuck", text)
+    failed = {name: verdict.counts[name] for name in OUTCOMES[1:] if verdict.counts[name]}
+    if fault.nothing_unknown and failed:
+        verdict.says("unresolved", f"the broker was back in time, and yet {failed}")
+    _look_for_secrets(run, side, verdict)
+    if happened:
+        _look_at_queues(run, side, verdict)
+        fault.check(run, side, verdict)
+    return verdict
 
 
 def _look_for_secrets(run: Run, side: Side, verdict: Verdict) -> None:

@@ -33,6 +33,7 @@ class Process:
                 [sys.executable, "-m", f"tests.faults.programs.{kind}"],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
+                bufsize=0,
                 stdout=log,
                 stderr=log,
                 env=os.environ | environment,
@@ -54,7 +55,6 @@ class Process:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
         except BrokenPipeError:  # it has ended; its exit code says how
             pass
 

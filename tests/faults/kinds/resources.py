@@ -41,6 +41,9 @@ class MemoryAlarm(Fault):
         self.end_alarm(run)
         run.mark_healed()
 
+    def undo(self, run: Run) -> None:
+        self.end_alarm(run)
+
     def end_alarm(self, run: Run) -> None:
         """Give it back."""
         run.node.ctl("set_vm_memory_high_watermark", "0.4")
@@ -62,6 +65,9 @@ class DiskAlarm(MemoryAlarm):
     def raise_alarm(self, run: Run) -> None:
         run.node.ctl("set_disk_free_limit", "9000GB")
 
+    def undo(self, run: Run) -> None:
+        self.end_alarm(run)
+
     def end_alarm(self, run: Run) -> None:
         run.node.ctl("set_disk_free_limit", "50MB")
 
@@ -78,16 +84,18 @@ class StoppedInAlarm(Fault):
         run.until(lambda s: any(f["blocked"] for f in run.health(s, s.publisher)), 20, "publishers to be blocked")
         for side in run.sides.values():
             side.publisher.tell("stop")
-            side.worker.send(15)
+            side.worker.terminate()
         for side in run.sides.values():
             side.publisher.stop(within=run.load.timeout + run.load.grace + 1.0)
-            side.worker.terminate()
 
     def witness(self, run: Run) -> None:
         run.must("memory" in run.node.ctl("eval", "rabbit_alarm:get_alarms()."), "the alarm was off")
 
-    def heal(self, run: Run) -> None:
+    def undo(self, run: Run) -> None:
         run.node.ctl("set_vm_memory_high_watermark", "0.4")
+
+    def heal(self, run: Run) -> None:
+        self.undo(run)
         run.mark_healed()
         for side in run.sides.values():
             run.restart("worker", side)
@@ -107,13 +115,15 @@ class StoppedWhileFrozen(Fault):
         try:
             for side in run.sides.values():
                 side.publisher.tell("stop")
-                side.worker.send(15)
+                side.worker.terminate()
             for side in run.sides.values():
                 side.publisher.stop(within=run.load.timeout + run.load.grace + 1.0)
-                side.worker.terminate()
         finally:
             run.node.broker.resume()
         self.seconds = time.monotonic() - began
+
+    def undo(self, run: Run) -> None:
+        run.node.broker.resume()
 
     def witness(self, run: Run) -> None:
         run.must(self.seconds > 1.0, "nobody had anything to wait for")

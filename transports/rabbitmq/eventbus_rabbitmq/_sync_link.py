@@ -98,7 +98,8 @@ class RabbitMQSyncLink:
 
     def _end_thread(self) -> None:
         self._ended = True
-        self._reactor.loop.stop()
+        # After what an abort has put off: the socket is closed there.
+        self._reactor.loop.add_callback_threadsafe(self._reactor.loop.stop)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run on the I/O thread, in the order given; the thread is woken once for many."""
