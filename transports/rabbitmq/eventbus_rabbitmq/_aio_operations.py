@@ -33,6 +33,8 @@ async def perform(connection: Any, operation: port.Operation) -> Any:
                 arguments=dict(arguments),
             )  # fmt: skip
             return declared.queue
+        case port.CountConsumers(_, queue):
+            return (await channel.queue_declare(queue, passive=True)).consumer_count
         case port.BindQueue(_, queue, exchange, pattern, arguments):
             await channel.queue_bind(queue, exchange, routing_key=pattern, arguments=dict(arguments))
         case port.BindExchange(_, exchange, source, pattern, arguments):

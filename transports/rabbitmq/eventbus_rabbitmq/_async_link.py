@@ -68,6 +68,18 @@ class RabbitMQAsyncLink:
         """Keep a consumer running."""
         self._engine.consume(spec, listener)
 
+    def release(self, name: str) -> None:
+        """End one consumer; what it holds goes back in one step."""
+        self._engine.release(name)
+
+    def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
+        """Ask the broker how many consumers a queue has."""
+        self._engine.count_consumers(queue, done)
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call after so many seconds."""
+        self._engine.later(seconds, function)
+
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
         self._engine.settle(incoming, settlement)
@@ -111,7 +123,7 @@ class RabbitMQAsyncLink:
         return True
 
     async def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies."""
+        """Cancel all consumers but ordered ones and that of replies."""
         if not self._closed:
             await self._ask(self._engine.stop_consuming, timeout)
 

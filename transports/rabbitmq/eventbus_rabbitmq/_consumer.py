@@ -95,7 +95,10 @@ class Consumer:
         """The connection is gone, and all that was open on it."""
         self._session = None
         life = self._end_life()
-        if self.keeper.phase in (Phase.READY, Phase.CONNECTING):
+        if self.cancelled:
+            self.keeper.stop()
+            self.keeper.closed()
+        elif self.keeper.phase in (Phase.READY, Phase.CONNECTING):
             self.keeper.lost(self.keeper.state.token, error, FailureKind.TRANSIENT)
         if life is not None:
             self._listener.stopped(error)
@@ -203,6 +206,18 @@ class Consumer:
         self.keeper.stop()
         self.keeper.closed()
         self._listener.stopped(None)
+
+    def release(self, done: Callable[[], None]) -> None:
+        """End it, once the copies of its deliveries are in their place; everything else goes back in one step."""
+        self.cancelled = True
+
+        def copied() -> None:
+            self.settling.flush()
+            self._abort()
+            self.end()
+            done()
+
+        self.settling.when_copied(copied)
 
     def direct(self, outgoing: Outgoing) -> None:
         """Publish a request on the channel that gets the direct replies."""

@@ -21,7 +21,7 @@ from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._mapping import HeaderEncoder
-from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer
+from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer, count_consumers
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._port import Reactor, Session, Timer
 from eventbus_rabbitmq._preparing import prepare
@@ -168,6 +168,31 @@ class Engine:
             self._consume_side.start()
         self._changed()
 
+    def release(self, name: str) -> None:
+        """End a consumer, once its settlements are carried out."""
+        consumer = self._consumers.get(name)
+        if consumer is None:
+            return
+
+        def ended() -> None:
+            if self._consumers.get(name) is consumer:
+                del self._consumers[name]
+            self._changed()
+
+        consumer.release(ended)
+
+    def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
+        """Ask how many consumers a queue has."""
+        control = self._consume_side.control
+        if control is None:
+            done(None)
+        else:
+            control.run(lambda channel: count_consumers(channel, queue), lambda number, error: done(number))
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call after so many seconds, unless the link is closed by then."""
+        self._reactor.call_later(seconds, lambda: None if self.closing else function())
+
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Settle a delivery."""
         consumer = self._consumers.get(incoming.consumer)
@@ -241,8 +266,8 @@ class Engine:
     # -- the end ----------------------------------------------------------------------------------------
 
     def stop_consuming(self, done: Callable[[], None]) -> None:
-        """Cancel all consumers but that of replies."""
-        consumers = [consumer for consumer in self._consumers.values() if not consumer.spec.replies]
+        """Cancel all consumers but ordered ones and that of replies."""
+        consumers = [c for c in self._consumers.values() if not (c.spec.replies or c.spec.ordered)]
         left = len(consumers)
         if not left:
             done()

@@ -14,6 +14,7 @@ from eventbus_rabbitmq._port import (
     Channel,
     CloseChannel,
     Consume,
+    CountConsumers,
     DeclareExchange,
     DeclareQueue,
     Operation,
@@ -197,6 +198,12 @@ class Declarer:
         return name
 
 
+def count_consumers(channel: Channel, queue: str) -> Steps[int]:
+    """How many consumers a queue has."""
+    number: int = yield CountConsumers(channel, queue)
+    return number
+
+
 def describe(operation: Operation) -> str:
     """What an operation is about, for error texts."""
     match operation:
@@ -208,7 +215,7 @@ def describe(operation: Operation) -> str:
             return f"binding of queue {queue!r} to exchange {exchange!r}"
         case BindExchange(_, exchange, source):
             return f"binding of exchange {exchange!r} to exchange {source!r}"
-        case Consume(_, queue):
+        case Consume(_, queue) | CountConsumers(_, queue):
             return f"queue {queue!r}"
         case _:
             return "a channel"

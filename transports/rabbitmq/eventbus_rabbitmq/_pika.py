@@ -2,8 +2,8 @@
 
 pika owns the connection (TCP, TLS, negotiation, login, heartbeats) and answers the declarations; the lane takes the
 frames of every message out of its byte stream. The seams are adapter hooks of pika 1.x: ``_on_data_available``
-(bytes in), ``_adapter_emit_data`` (bytes out), ``_transport.abort``, ``_transport._sock`` and the sizes of its reads; a
-test holds them in place.
+(bytes in), ``_adapter_emit_data`` (bytes out), ``_transport.abort``, ``_transport._sock`` and the sizes of its reads,
+``_channels`` and their ``_consumers``; a test holds them in place.
 """
 
 from __future__ import annotations
@@ -271,6 +271,9 @@ class PikaSession:
     def close(self) -> None:
         """Close in order."""
         if not self._connection.is_closed and not self._connection.is_closing:
+            for channel in list(self._connection._channels.values()):
+                if channel.is_open:
+                    close_at_once(channel)
             self._connection.close()
 
     def abort(self) -> None:
@@ -333,12 +336,22 @@ def _start(connection: Any, operation: port.Operation, answer: _Answer) -> None:
         return
     if isinstance(operation, port.CloseChannel):
         if operation.channel.is_open:
-            operation.channel.close()
+            close_at_once(operation.channel)
         answer.value(None)
         return
     channel = operation.channel
     channel.add_on_close_callback(lambda _, reason: answer.closed(describe(operation), reason))
     _ask(channel, operation, answer)
+
+
+def close_at_once(channel: Any) -> None:
+    """Close a channel without cancelling its consumers first, as pika would.
+
+    The broker then gives what is unsettled back in one step with the consumers' end. After a cancel, the next consumer
+    of a queue would get later messages before those.
+    """
+    channel._consumers.clear()
+    channel.close()
 
 
 def _ask(channel: Any, operation: port.Operation, answer: _Answer) -> None:
@@ -354,6 +367,8 @@ def _ask(channel: Any, operation: port.Operation, answer: _Answer) -> None:
             channel.queue_declare(
                 name, passive, durable, exclusive, auto_delete, dict(arguments), lambda f: answer.value(f.method.queue)
             )
+        case port.CountConsumers(_, queue):
+            channel.queue_declare(queue, passive=True, callback=lambda f: answer.value(f.method.consumer_count))
         case port.BindQueue(_, queue, exchange, pattern, arguments):
             channel.queue_bind(queue, exchange, pattern, dict(arguments), reply)
         case port.BindExchange(_, exchange, source, pattern, arguments):

@@ -65,6 +65,13 @@ class DeclareQueue(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any]
 
 
+class CountConsumers(msgspec.Struct, frozen=True):
+    """Ask how many consumers a queue has. Result: the number."""
+
+    channel: Channel
+    queue: str
+
+
 class BindQueue(msgspec.Struct, frozen=True):
     """Bind a queue to an exchange."""
 
@@ -111,7 +118,7 @@ class CancelConsumer(msgspec.Struct, frozen=True):
 
 Operation = (
     OpenChannel | CloseChannel | ConfirmSelect | DeclareExchange | DeclareQueue | BindQueue | BindExchange | Qos
-    | Consume | CancelConsumer
+    | Consume | CancelConsumer | CountConsumers
 )  # fmt: skip
 
 Steps = Generator[Operation, Any, T]

@@ -56,6 +56,8 @@ class Settling:
         self._republish = republish
         self._unwritten: Life | None = None
         self._flush_soon = False
+        self._copies = 0
+        self._when_copied: list[Callable[[], None]] = []
         self.stale = 0
         """Settlements that came too late: the broker hands those messages out again."""
 
@@ -108,6 +110,12 @@ class Settling:
             return life.alive and tag in life.acks
 
         def done(error: PublishError | None) -> None:
+            try:
+                settled(error)
+            finally:
+                self._copied()
+
+        def settled(error: PublishError | None) -> None:
             if not alive():
                 return
             if error is None:
@@ -124,8 +132,20 @@ class Settling:
                 self._now(life, tag, nack_frame(life.number, tag, requeue=True))
 
         if alive():
+            self._copies += 1
             wait = None if seconds is None else self._wait(copy.topic, seconds)
             self._republish(without_brokers_own(copy), wait, alive, done)
+
+    def when_copied(self, function: Callable[[], None]) -> None:
+        """Call when no copy is under way."""
+        self._when_copied.append(function)
+        self._copies += 1
+        self._copied()
+
+    def _copied(self) -> None:
+        self._copies -= 1
+        while self._when_copied and not self._copies:
+            self._when_copied.pop(0)()
 
     def _wait(self, queue: str, seconds: float) -> Wait:
         return Wait(

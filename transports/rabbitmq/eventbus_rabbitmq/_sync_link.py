@@ -184,6 +184,18 @@ class RabbitMQSyncLink:
         self._at_once[spec.name] = acks_at_once(spec.prefetch)
         self._call(self._engine.consume, spec, listener)
 
+    def release(self, name: str) -> None:
+        """End one consumer; what it holds goes back in one step."""
+        self._call(self._engine.release, name)
+
+    def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
+        """Ask the broker how many consumers a queue has."""
+        self._call(self._engine.count_consumers, queue, done)
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call after so many seconds, on the I/O thread."""
+        self._call(self._engine.later, seconds, function)
+
     def settle(self, incoming: Incoming, settlement: Settlement) -> None:
         """Tell the broker what became of a delivery."""
         if self._ticking and type(settlement) is Ack and len(self._calls) + 1 < self._at_once.get(incoming.consumer, 1):
@@ -230,7 +242,7 @@ class RabbitMQSyncLink:
                 self._state.wait_for(lambda s=seen: self._status is not s, min(left, 0.25))  # type: ignore[misc]
 
     def stop_consuming(self, timeout: float) -> None:
-        """Cancel all consumers but that of replies."""
+        """Cancel all consumers but ordered ones and that of replies."""
         self._ask(self._engine.stop_consuming, timeout)
 
     def flush(self, timeout: float) -> bool:
