@@ -10,6 +10,7 @@ from eventbus.testing.scenarios.kinds import Kinds
 from eventbus.testing.scenarios.lifecycle import Lifecycle
 from eventbus.testing.scenarios.losses import Losses
 from eventbus.testing.scenarios.messages import Messages
+from eventbus.testing.scenarios.ordering import Ordering
 from eventbus.testing.scenarios.publishing import Publishing
 from eventbus.testing.scenarios.replies import Replies
 from eventbus.testing.scenarios.requests import Requests
@@ -31,6 +32,7 @@ class Scenarios(
     Replies,
     Lifecycle,
     Kinds,
+    Ordering,
 ):
     """All of them."""
 
