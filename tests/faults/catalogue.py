@@ -6,9 +6,9 @@ import inspect
 from types import ModuleType
 
 from tests.faults.harness import Fault
-from tests.faults.kinds import connections, network, resources, topology
+from tests.faults.kinds import connections, network, programs, resources, security, surroundings, topology
 
-MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources)
+MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources, programs, security, surroundings)
 
 
 def faults() -> dict[str, type[Fault]]:

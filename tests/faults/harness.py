@@ -172,6 +172,12 @@ class Run:
         before = {name: len(side.log.poll().confirmed()) for name, side in self.sides.items()}
         self.until(lambda side: len(side.log.poll().confirmed()) >= before[side.name] + messages, timeout, "confirms")
 
+    def fresh(self, side: Side) -> int:
+        """Messages published since the heal that are confirmed, and handled in every group."""
+        log, healed = side.log.poll(), self.healed or 0.0
+        found = {id_ for id_ in log.confirmed() if log.attempts[id_].t >= healed}
+        return min((len(found & log.handled(group)) for group in self.load.groups), default=len(found))
+
     def _through(self, side: Side) -> int:
         log = side.log.poll()
         confirmed = log.confirmed()
@@ -316,7 +322,7 @@ class Fault:
 
     def settle(self, run: Run) -> None:
         """After the heal: until fresh messages flow. They are the canary."""
-        run.flow(20, 40, what="fresh messages to flow after the fault")
+        run.until(lambda side: run.fresh(side) >= 20, 40, "fresh messages to flow after the fault")
 
     def check(self, run: Run, side: Side, verdict: Verdict) -> None:
         """Whatever else this fault must show."""

@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from eventbus_certs import CertificateAuthority
+from eventbus_rabbitmq.local_broker import LocalTLS
+
 from tests.faults.brokers import ClusterNode, Node
 from tests.faults.harness import Fault, Result, execute
 
@@ -16,6 +19,7 @@ class Suite:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._nodes: dict[str, Node] = {}
         self._exits = contextlib.ExitStack()
 
@@ -28,11 +32,18 @@ class Suite:
     def node(self, kind: str) -> Node:
         """The broker of this kind; see :attr:`Fault.node`."""
         if kind not in self._nodes:
-            node = ClusterNode() if kind == "cluster" else Node()
+            node = ClusterNode() if kind == "cluster" else Node(tls=self._tls() if kind == "mortal" else None)
             self._exits.callback(node.close)
             node.start()
             self._nodes[kind] = node
         return self._nodes[kind]
+
+    def _tls(self) -> LocalTLS:
+        """A listener for those faults that bring certificates of their own."""
+        authority = CertificateAuthority.create()
+        authority.save(self._folder)
+        certificate, key = authority.issue_server(["localhost"]).save(self._folder, "broker")
+        return LocalTLS(cafile=self._folder / "ca.pem", certfile=certificate, keyfile=key)
 
     def drop(self, kind: str) -> None:
         """Close a broker that no later fault needs: memory and processor are for the others."""

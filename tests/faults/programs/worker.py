@@ -14,11 +14,11 @@ import threading
 import time
 from typing import Any
 
-from eventbus import AsyncEventBus, Delivery, EventBus, EventBusError, Queue
+from eventbus import AsyncEventBus, Delivery, EventBus, EventBusError, Queue, Retry, fixed
 from tests.faults.programs.common import TICK, Program, Question, Step
 from tests.faults.programs.publisher import tasks_left
 
-GROUPS = ("ordered", "parallel")
+RETRY = Retry(attempts=5, backoff=fixed(0.3))
 
 
 class Handling:
@@ -74,7 +74,7 @@ def subscriptions(program: Program) -> dict[str, dict[str, Any]]:
     settings = program.settings
     found: dict[str, dict[str, Any]] = {}
     for group in settings.groups:
-        options: dict[str, Any] = {"name": group, "prefetch": settings.prefetch}
+        options: dict[str, Any] = {"name": group, "prefetch": settings.prefetch, "retry": RETRY}
         options["concurrency"] = 1 if group == "ordered" else settings.concurrency
         if settings.bound is not None:
             options["queue"] = Queue(
