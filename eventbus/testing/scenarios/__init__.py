@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventbus.testing.scenarios.batches import Batches
 from eventbus.testing.scenarios.delays import Delays
 from eventbus.testing.scenarios.failures import Failures
 from eventbus.testing.scenarios.groups import Groups
@@ -33,6 +34,7 @@ class Scenarios(
     Lifecycle,
     Kinds,
     Ordering,
+    Batches,
 ):
     """All of them."""
 

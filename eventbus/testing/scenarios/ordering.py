@@ -196,6 +196,26 @@ class Ordering:
         book.check(5, 20)
         assert set(active.all) == {0, 1}
 
+    def test_what_one_process_had_comes_to_the_next_one_before_anything_later(self, stage: Stage) -> None:
+        event, held, seen = stage.event(Number), Seen[Delivery](), Seen[int]()
+        first, second = stage.bus(), stage.bus()
+
+        @first.subscribe(event, ordered=True, concurrency=10, prefetch=10, settle="manual")
+        def hold(number: Number, delivery: Delivery) -> None:
+            held.add(delivery)
+
+        @second.subscribe(event, ordered=True)
+        def handle(number: Number) -> None:
+            seen.add(number.value)
+
+        first.start().publish_many(event(number) for number in range(40))
+        held.wait(10)
+        second.start()
+        for delivery in held.all[:3]:
+            stage.runner.call(delivery.ack)
+        first.stop()
+        assert seen.wait(37) == list(range(3, 40))
+
     def _serve(
         self,
         bus: Bus,
