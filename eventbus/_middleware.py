@@ -46,6 +46,9 @@ class Middleware:
     def settled(self, delivery: Delivery, settlement: Settlement, seconds: float) -> None:
         """Watch a delivery end, ``seconds`` after ``received``."""
 
+    def overdue(self, subscription: str, timeout: float) -> None:
+        """Watch a handler in a thread run past its timeout: it cannot be stopped, and keeps its place until it ends."""
+
     def link_changed(self, bus: EventBus | AsyncEventBus, status: LinkStatus) -> None:
         """Watch the states of a bus's connection and consumers."""
 
@@ -73,6 +76,7 @@ class MiddlewareStack:
         self._published = [m.published for m in self._overriding("published")]
         self._received = [m.received for m in self._overriding("received")]
         self._settled = [m.settled for m in self._overriding("settled")]
+        self._overdue = [m.overdue for m in self._overriding("overdue")]
         self._link_changed = [m.link_changed for m in self._overriding("link_changed")]
         self.around: Sequence[Middleware] = self._overriding("handling")
         # Asked before the hooks are called: most buses have none, and there is one call for each message.
@@ -102,6 +106,10 @@ class MiddlewareStack:
     def settled(self, delivery: Delivery, settlement: Settlement, seconds: float) -> None:
         """Tell all of a delivery's end."""
         _tell(self._settled, delivery, settlement, seconds)
+
+    def overdue(self, subscription: str, timeout: float) -> None:
+        """Tell all of a handler that runs past its timeout."""
+        _tell(self._overdue, subscription, timeout)
 
     def link_changed(self, bus: Any, status: LinkStatus) -> None:
         """Tell all of a change of a bus's link."""

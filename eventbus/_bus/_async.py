@@ -201,6 +201,7 @@ class AsyncEventBus(BusCore):
             runtime.link.status(),
             draining=runtime.draining,
             handlers=runtime.handlers,
+            overdue=runtime.overdue,
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
             unroutable=self._unroutable,

@@ -53,7 +53,7 @@ class AsyncRuntime:
         self.draining = False
         self.serving = False
         self._workers = Workers(f"eventbus-{bus._settings.service}")
-        self._watch = Watch()
+        self._watch = Watch(bus._middleware.overdue)
         self._lag = LagWatch(self.loop)
         self._handling = self._handle_by(self.link.settle)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +95,11 @@ class AsyncRuntime:
 
     def _handle_by(self, settle: Callable[[Incoming, Settlement], None]) -> AsyncHandling:
         return AsyncHandling(Dispatch(self._bus, settle=settle, publish=self.link.publish), self._watch, self._workers)
+
+    @property
+    def overdue(self) -> int:
+        """Handlers in threads that run past their timeout."""
+        return self._watch.overdue
 
     def idle(self) -> bool:
         """Whether no delivery is at work or waiting for its turn."""

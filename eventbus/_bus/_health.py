@@ -22,7 +22,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     ``status`` is ``ready``, ``connecting``, ``degraded`` (connected, a consumer is not running), ``blocked`` (the
     broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives
     each subscription's phase, ``errors`` the last error of those that are not ready. ``certificate_days`` is how many
-    whole days our TLS certificate has left (below 0: expired); None without one.
+    whole days our TLS certificate has left (below 0: expired); None without one. ``handlers_overdue`` run past their
+    timeout and cannot be stopped; ``consumers_overlong`` have a delivery that the broker will soon take back.
     """
 
     status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]
@@ -33,6 +34,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, str] = {}
     publishes_in_flight: int = 0
     handlers_in_flight: int = 0
+    handlers_overdue: int = 0
+    consumers_overlong: int = 0
     requests_in_flight: int = 0
     reconnects: int = 0
     unroutable: int = 0
@@ -58,6 +61,7 @@ def health_of(
     *,
     draining: bool,
     handlers: int,
+    overdue: int,
     publishes: int,
     pending: PendingReplies,
     unroutable: int,
@@ -85,6 +89,8 @@ def health_of(
         errors={n: one_line(c.error) for n, c in consumers.items() if c.error and c.phase is not Phase.READY},
         publishes_in_flight=publishes,
         handlers_in_flight=handlers,
+        handlers_overdue=overdue,
+        consumers_overlong=status.overlong,
         requests_in_flight=len(pending),
         reconnects=status.reconnects,
         unroutable=unroutable,

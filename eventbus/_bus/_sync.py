@@ -193,6 +193,7 @@ class EventBus(BusCore):
             runtime.link.status(),
             draining=runtime.draining,
             handlers=runtime.handlers,
+            overdue=runtime.overdue,
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
             unroutable=self._unroutable,

@@ -43,7 +43,7 @@ class Runtime:
         self.serving = False
         # Worker threads run nothing but handlers, which may publish while the bus drains.
         self._workers = Workers(f"eventbus-{bus._settings.service}", begin=lambda: in_handler.set(True))
-        self._watch = Watch()
+        self._watch = Watch(bus._middleware.overdue)
         self._handling = self._handle_by(self.link.settle)
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
@@ -74,6 +74,11 @@ class Runtime:
     def handlers(self) -> int:
         """Deliveries at work."""
         return sum(feed.busy for feed in list(self._feeds.values()))
+
+    @property
+    def overdue(self) -> int:
+        """Handlers in threads that run past their timeout."""
+        return self._watch.overdue
 
     def idle(self) -> bool:
         """Whether no delivery is at work or waiting for its turn."""

@@ -146,14 +146,20 @@ class Slots:
 class Watch:
     """Names handlers that run past their timeout. A thread cannot be stopped, so it is reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, float], None] = lambda name, timeout: None) -> None:
+        self._tell = tell
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
+        self._late: set[int] = set()
         self._running: dict[int, tuple[float, str, float]] = {}
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self.overdue = 0
+
+    @property
+    def overdue(self) -> int:
+        """Handlers that run past their timeout now."""
+        return len(self._late)
 
     def begin(self, name: str, timeout: float) -> int:
         """A handler has begun."""
@@ -170,22 +176,26 @@ class Watch:
         """It has ended."""
         with self._lock:
             self._running.pop(number, None)
+            self._late.discard(number)
 
     def _run(self) -> None:
-        with self._lock:
-            while not self._closed:
-                now = time.monotonic()
-                for number, (due, name, timeout) in list(self._running.items()):
-                    if due <= now:
-                        del self._running[number]
-                        self.overdue += 1
-                        log.warning(
-                            "%s: the handler runs longer than its timeout of %g s; it keeps its slot",
-                            name,
-                            timeout,
-                        )
+        while True:
+            for name, timeout in self._found():
+                log.warning("%s: the handler runs longer than its timeout of %g s; it keeps its slot", name, timeout)
+                self._tell(name, timeout)
+            with self._lock:
+                if self._closed:
+                    return
                 soonest = min((due for due, _, _ in self._running.values()), default=None)
-                self._wake.wait(None if soonest is None else max(0.0, soonest - now))
+                self._wake.wait(None if soonest is None else max(0.0, soonest - time.monotonic()))
+
+    def _found(self) -> list[tuple[str, float]]:
+        """Those that have become late since the last look."""
+        with self._lock:
+            now = time.monotonic()
+            late = [number for number, (due, _, _) in self._running.items() if due <= now]
+            self._late.update(late)
+            return [self._running.pop(number)[1:] for number in late]
 
     def close(self) -> None:
         """End the watching thread."""

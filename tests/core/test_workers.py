@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from eventbus._bus._workers import Slots, Watch, Workers
+from eventbus.testing import eventually
 
 
 def test_never_more_than_concurrency_at_once_and_nothing_is_left_out() -> None:
@@ -83,18 +84,16 @@ def test_a_stuck_handler_does_not_hold_up_closing() -> None:
     go.set()
 
 
-def test_a_handler_past_its_timeout_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch()
+def test_a_handler_past_its_timeout_is_named_and_counted_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, float]] = []
+    watch = Watch(lambda name, timeout: told.append((name, timeout)))
     with caplog.at_level(logging.WARNING, "eventbus.handler"):
         number = watch.begin("slow one", 0.01)
-        deadline = threading.Event()
-        for _ in range(500):
-            if watch.overdue:
-                break
-            deadline.wait(0.01)
+        eventually(lambda: told == [("slow one", 0.01)])
+        assert watch.overdue == 1
         watch.end(number)
     watch.close()
-    assert watch.overdue == 1
+    assert watch.overdue == 0
     assert "slow one" in caplog.text
 
 

@@ -164,6 +164,28 @@ def test_retries_and_dead_letters_are_counted_with_the_error_that_caused_them(nu
     assert scrape.value("messaging_process_duration_seconds_count", outcome="raised", **WELCOME) == 3
 
 
+def test_a_handler_past_its_timeout_is_counted(numbers: Numbers, url: str) -> None:
+    bus = EventBus(url, service="emails", middleware=[numbers.middleware])
+    leave = threading.Event()
+
+    @bus.subscribe(Registered, timeout=0.02)
+    def welcome(event: Registered) -> None:
+        leave.wait(20)
+
+    with bus:
+        bus.publish(Registered(name="Ada"))
+        assert numbers.becomes(1, "eventbus_handlers_overdue_total", **WELCOME)
+        assert bus.health().handlers_overdue == 1
+        leave.set()
+        assert eventually(lambda: bus.health().handlers_overdue == 0)
+
+
+def test_consumers_that_the_broker_will_soon_cut_off_are_told(numbers: Numbers, url: str) -> None:
+    bus = EventBus(url, service="emails")
+    numbers.middleware.link_changed(bus, LinkStatus(phase=Phase.READY, overlong=1))
+    assert numbers.scrape().value("eventbus_consumers_overlong") == 1
+
+
 def test_a_handler_at_work_is_in_flight(numbers: Numbers, url: str) -> None:
     bus = EventBus(url, service="emails", middleware=[numbers.middleware])
     entered, leave = threading.Event(), threading.Event()

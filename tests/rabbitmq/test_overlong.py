@@ -34,6 +34,7 @@ def test_a_slow_handler_is_told_before_the_broker_closes_its_channel_and_its_mes
             bus.publish({"a": 1}, topic="slow.one")
             eventually(lambda: "has been open for more than 2 s; after 4 s" in caplog.text, timeout=30)
             assert attempts == [1]
+            assert bus.health().consumers_overlong == 1
             assert "timed out" not in caplog.text
             eventually(lambda: "timed out" in caplog.text, timeout=60)  # the broker's own words
             go.set()

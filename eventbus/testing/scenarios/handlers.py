@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from eventbus._message import Message
 from eventbus._middleware import Middleware
 from eventbus._registration import Router
 from eventbus._settlement import Retry, Settlement
+from eventbus.testing._eventually import eventually
 from eventbus.testing._features import only_on
 from eventbus.testing._stage import Stage
 from eventbus.testing.scenarios.samples import Number, Seen, Word, noting
@@ -78,6 +78,16 @@ class Noting(Middleware):
     def settled(self, delivery: Delivery, settlement: Settlement, seconds: float) -> None:
         """Note the outcome."""
         self.seen.add(f"{self.name}: {type(settlement).__name__}")
+
+
+class Late(Middleware):
+    """Notes who ran past a timeout."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    def overdue(self, subscription: str, timeout: float) -> None:
+        self.told.append((subscription, timeout))
 
 
 class Handlers:
@@ -200,16 +210,18 @@ class Handlers:
     @only_on("sync")
     def test_a_sync_handler_past_its_timeout_may_still_end_well(self, stage: Stage) -> None:
         event, seen = stage.event(Number), Seen[int]()
-        bus = stage.bus()
+        late = Late()
+        bus = stage.bus(middleware=[late])
 
         @bus.subscribe(event, timeout=0.02)
         def handle(number: Number, delivery: Delivery) -> None:
-            time.sleep(0.08)
+            eventually(lambda: len(late.told) > len(seen.all))
             seen.add(delivery.attempt)
 
         bus.start().publish(event(1))
         bus.publish(event(2))
         assert seen.wait(2) == [1, 1]
+        assert late.told == [(stage.queue_of(event), 0.02)] * 2
 
     @only_on("async")
     def test_a_plain_function_on_the_async_bus_runs_in_a_thread(self, stage: Stage) -> None:

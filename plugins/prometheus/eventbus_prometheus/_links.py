@@ -36,6 +36,7 @@ class LinkWatch:
                 return
             metrics.connection_up.labels(bus).set(status.phase is Phase.READY)
             metrics.connection_blocked.labels(bus).set(status.blocked is not None)
+            metrics.overlong.labels(bus).set(status.overlong)
             if status.certificate_expires is not None:
                 metrics.certificate_expires.labels(bus).set(status.certificate_expires)
             for name in self._consumers.difference(status.consumers):
@@ -56,7 +57,8 @@ class LinkWatch:
     def _forget(self, bus: str) -> None:
         # A bus that was stopped is not down: its gauges go, so that no alarm rings for it.
         metrics = self._metrics
-        for gauge in (metrics.connection_up, metrics.connection_blocked, metrics.certificate_expires):
+        own = (metrics.connection_up, metrics.connection_blocked, metrics.overlong, metrics.certificate_expires)
+        for gauge in own:
             try:
                 gauge.remove(bus)
             except KeyError:  # it was never connected

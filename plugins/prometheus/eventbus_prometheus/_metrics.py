@@ -54,12 +54,18 @@ class Metrics:
             "subscription", "event_type", "outcome",
         )  # fmt: skip
         self.in_flight = gauge("eventbus_handlers_in_flight", "Handlers at work now", "subscription")
+        self.overdue = counter(
+            "eventbus_handlers_overdue", "Handlers in threads that ran past their timeout", "subscription"
+        )
         self.retries = counter("eventbus_retries", "Deliveries that will be tried again", "subscription", "event_type")
         self.dead_lettered = counter(
             "eventbus_dead_lettered", "Deliveries given up", "subscription", "event_type", "error_type"
         )
         self.connection_up = gauge("eventbus_connection_up", "1 while connected to the broker", "bus")
         self.connection_blocked = gauge("eventbus_connection_blocked", "1 while the broker takes no publishes", "bus")
+        self.overlong = gauge(
+            "eventbus_consumers_overlong", "Consumers with a delivery that the broker will soon take back", "bus"
+        )
         self.certificate_expires = gauge(
             "eventbus_certificate_expires_seconds", "When our TLS certificate ends, in Unix seconds", "bus"
         )

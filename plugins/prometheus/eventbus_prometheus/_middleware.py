@@ -101,6 +101,10 @@ class PrometheusMiddleware(Middleware):
         """Count a settlement: acked, retried, requeued or dead_lettered."""
         self._handled_series(delivery).settled(settlement)
 
+    def overdue(self, subscription: str, timeout: float) -> None:
+        """Count a handler that runs past its timeout."""
+        self._metrics.overdue.labels(subscription).inc()
+
     def _handled_series(self, delivery: Delivery) -> HandledSeries:
         key = (delivery.subscription.name, self._type(delivery))
         series = self._handled.get(key)

@@ -67,6 +67,7 @@ class Consumer:
         self._session: Session | None = None
         self._life: Life | None = None
         self._timeout = timeout
+        self._changed = changed
         self._looking: Timer | None = None
         self.overlong = False
         """Whether a delivery has been open for so long that the broker will soon lose its patience."""
@@ -137,7 +138,9 @@ class Consumer:
         session.run(steps(), finished)
 
     def _watch(self, life: Life, overlong: Overlong) -> None:
-        self.overlong = overlong.look(life.acks, life.queue, self._reactor.now())
+        before, self.overlong = self.overlong, overlong.look(life.acks, life.queue, self._reactor.now())
+        if before is not self.overlong:
+            self._changed()
         self._looking = self._reactor.call_later(self._timeout / LOOKS, lambda: self._watch(life, overlong))
 
     def _failed(self, token: int, error: Exception) -> None:
