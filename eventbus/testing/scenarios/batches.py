@@ -238,7 +238,7 @@ class Batches:
         assert sorted(later.wait(4)) == [0, 1, 2, 3]
         assert seen.all == []
 
-    def test_stopping_waits_for_a_batch_at_work(self, stage: Stage) -> None:
+    def test_stopping_waits_for_a_batch_at_work_and_gives_the_rest_back_at_once(self, stage: Stage) -> None:
         event, begun, go, ended = stage.event(Number), threading.Event(), threading.Event(), Seen[int]()
         bus = stage.bus()
 
@@ -250,10 +250,19 @@ class Batches:
 
         bus.start().publish_many(event(number) for number in range(3))
         assert begun.wait(10)
+        bus.publish_many(event(number) for number in range(3, 5))
+        eventually(lambda: bus.real._runtime.parked == 2)
         reports: list[Any] = []
         stopping = threading.Thread(target=lambda: reports.append(bus.stop(10.0)))
         stopping.start()
-        stopping.join(0.05)
+        other, rest = stage.bus(), Seen[int]()
+
+        @other.subscribe(event)
+        def note(number: Number) -> None:
+            rest.add(number.value)
+
+        other.start()
+        assert sorted(rest.wait(2)) == [3, 4], "before the batch at work ends"
         assert stopping.is_alive()
         go.set()
         stopping.join(10)
