@@ -38,7 +38,8 @@ class Batched:
         self._gathering: Gathering[Incoming] = Gathering(
             subscription.batch.size, subscription.batch.wait, subscription.concurrency
         )
-        self._timed = False
+        self._timed = 0
+        """The last item that a timer was set for."""
         self._halted = False
 
     def consume(self) -> None:
@@ -102,16 +103,14 @@ class Batched:
             now = time.monotonic()
             while (batch := self._gathering.take(now)) is not None:
                 batches.append(batch)
-            due = None if self._timed else self._gathering.next_due(now)
-            self._timed = self._timed or due is not None
+            number, seconds = self._gathering.next_due(now) or (0, 0.0)
+            timed, self._timed = self._timed, max(self._timed, number)
         for batch in batches:
             self._begin(batch)
-        if due is not None:
-            number, seconds = due
+        if number > timed:
             self._link.later(seconds, partial(self._time_is_over, number))
 
     def _time_is_over(self, number: int) -> None:
         with self._guard:
-            self._timed = False
             self._gathering.overdue(number)
         self._go_on()

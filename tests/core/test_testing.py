@@ -13,6 +13,7 @@ from eventbus_memory import MemoryTransport
 
 from eventbus import (
     AsyncEventBus,
+    Batch,
     ConfigurationError,
     Delivery,
     EventBus,
@@ -124,6 +125,40 @@ def test_delayed_retries_wait_for_the_clock() -> None:
         t.advance(20)
         assert t.published[Shipped] == [Shipped(13)]
         assert len(t.errors) == 2
+
+
+def test_retries_in_place_wait_for_the_clock_too() -> None:
+    bus, seen = EventBus("memory://never-used", service="shop"), []
+
+    @bus.subscribe(Ordered, ordered=True, retry=Retry(attempts=2, backoff=fixed(60.0)))
+    def ship(order: Ordered, delivery: Delivery) -> None:
+        seen.append((order.number, delivery.attempt))
+        if order.number == 1:
+            raise RuntimeError("not yet")
+
+    with BusTester(bus) as t:
+        t.publish(Ordered(1), key="a")
+        t.publish(Ordered(2), key="a")
+        t.publish(Ordered(3), key="b")
+        assert seen == [(1, 1), (3, 1)]
+        t.advance(60)
+        assert seen == [(1, 1), (3, 1), (1, 2), (2, 1)]
+        assert [dead.message.headers["eventbus-key"] for dead in t.dead_letters] == ["a"]
+
+
+def test_a_part_of_a_batch_waits_for_the_clock() -> None:
+    bus, seen = EventBus("memory://never-used", service="shop"), []
+
+    @bus.subscribe(Ordered, batch=Batch(size=3, wait=5.0))
+    def ship(orders: list[Ordered]) -> None:
+        seen.append([order.number for order in orders])
+
+    with BusTester(bus) as t:
+        for number in range(5):
+            t.publish(Ordered(number))
+        assert seen == [[0, 1, 2]]
+        t.advance(5.0)
+        assert seen == [[0, 1, 2], [3, 4]]
 
 
 def test_spent_attempts_are_dead_lettered_with_the_handler_s_error() -> None:
@@ -277,6 +312,30 @@ def test_async_faults_and_clock_work_alike() -> None:
             assert [type(error) for error in t.errors] == [RuntimeError, RuntimeError, PublishUnknown]
 
     run(scenario())
+
+
+def test_async_batches_and_retries_in_place_wait_for_the_clock() -> None:
+    async def main() -> None:
+        bus, seen = AsyncEventBus("memory://never-used", service="shop"), []
+
+        @bus.subscribe(Ordered, ordered=True, retry=Retry(attempts=2, backoff=fixed(60.0)))
+        async def ship(order: Ordered, delivery: Delivery) -> None:
+            seen.append(delivery.attempt)
+            raise RuntimeError("not yet")
+
+        @bus.subscribe(Shipped, batch=Batch(size=3, wait=5.0))
+        async def note(all_shipped: list[Shipped]) -> None:
+            seen.append(len(all_shipped))
+
+        async with AsyncBusTester(bus) as t:
+            await t.publish(Ordered(1), key="a")
+            await t.publish(Shipped(1))
+            assert seen == [1]
+            await t.advance(5.0)
+            await t.advance(55.0)
+            assert seen == [1, 1, 2]
+
+    asyncio.run(main())
 
 
 def test_async_afterwards_the_bus_is_as_it_was() -> None:
