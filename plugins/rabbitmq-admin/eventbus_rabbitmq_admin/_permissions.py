@@ -153,6 +153,11 @@ class _Derivation:
     def _declare_exchange(self, name: str) -> None:
         if self._creates and name and not name.startswith("amq."):
             self._to.configure.append(re.escape(name))
+            known = self._exchanges.get(name)
+            alternate = known.arguments.get("alternate-exchange") if known is not None else None
+            if alternate:
+                self._to.read.append(re.escape(name))
+                self._to.write.append(re.escape(alternate))
 
     def _declare_queue(self, name: str) -> None:
         """Declare it, with dead-lettering (which needs read), and bind it."""
