@@ -96,6 +96,10 @@ class Registrar:
     ) -> Callable[[Callable[Concatenate[E, P], R]], Callable[Concatenate[E, P], R]]: ...
     @overload
     def subscribe(
+        self, event1: type[E1], event2: type[E2], /, *, batch: Batch, **options: Any
+    ) -> Callable[[Callable[Concatenate[list[E1 | E2], P], R]], Callable[Concatenate[list[E1 | E2], P], R]]: ...
+    @overload
+    def subscribe(
         self, event1: type[E1], event2: type[E2], /, **options: Any
     ) -> Callable[[Callable[Concatenate[E1 | E2, P], R]], Callable[Concatenate[E1 | E2, P], R]]: ...
     @overload

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, assert_type
 
-from eventbus import AsyncEventBus, Context, Delivery, Depends, EventBus, Receipt, Request, Router, event
+from eventbus import AsyncEventBus, Batch, Context, Delivery, Depends, EventBus, Receipt, Request, Router, event
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ def sync_side(bus: EventBus, router: Router) -> None:
     @bus.subscribe(CustomerRegistered, CustomerLeft)
     def either(event: CustomerRegistered | CustomerLeft) -> None: ...
 
+    @bus.subscribe(CustomerRegistered, ordered=True, concurrency=10)
+    def in_order(event: CustomerRegistered) -> None: ...
+
+    @bus.subscribe(CustomerRegistered, batch=Batch(size=10, wait=0.1), group="index")
+    def many(events: list[CustomerRegistered], deliveries: list[Delivery]) -> None: ...
+
+    @bus.subscribe(CustomerRegistered, CustomerLeft, batch=Batch(size=10))
+    def many_of_both(events: list[CustomerRegistered | CustomerLeft]) -> None: ...
+
+    @bus.subscribe(CustomerRegistered, batch=Batch())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def not_many(event: CustomerRegistered) -> None: ...
+
+    bus.publish(CustomerRegistered("se"), key="customer-1")
+
     @router.respond(QuoteRequested)
     def quote(request: QuoteRequested) -> Quote:
         return Quote(1)
@@ -83,6 +97,9 @@ async def async_side(bus: AsyncEventBus) -> None:
 
     @bus.subscribe(CustomerRegistered)
     async def welcome(event: CustomerRegistered) -> None: ...
+
+    @bus.subscribe(CustomerRegistered, batch=Batch(size=10, wait=0.1))
+    async def many(events: list[CustomerRegistered]) -> None: ...
 
     @bus.respond(QuoteRequested)
     async def quote(request: QuoteRequested) -> Quote:
