@@ -16,6 +16,8 @@ EVENTS_EXCHANGE = "eventbus.events"
 REQUESTS_EXCHANGE = "eventbus.requests"
 DEAD_SUFFIX = ".dead"
 
+UNLIMITED_DELIVERIES = 2**31 - 1
+
 NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
@@ -53,6 +55,17 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     max_priority: int | None = None
     single_active_consumer: bool = False
     arguments: Mapping[str, Any] = NO_ARGUMENTS
+
+
+def dead_letter_queue(queue: Queue) -> Queue:
+    """The queue for messages that ``queue`` gives up, if it names one.
+
+    It has a delivery limit that is never reached. Looking at dead letters counts as deliveries: without a limit, a
+    quorum queue of RabbitMQ 4 drops what comes back for the 21st time; with -1, which is no limit there, one of
+    RabbitMQ 3 drops what comes back once (both seen). With a limit, messages also keep their place when they come back
+    (https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues).
+    """
+    return Queue(name=queue.dead_letter or "", type=queue.type, delivery_limit=UNLIMITED_DELIVERIES)
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

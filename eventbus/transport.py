@@ -60,12 +60,14 @@ __all__ = [
     "Exchange",
     "HeaderValue",
     "Incoming",
+    "InspectsQueues",
     "LinkSettings",
     "LinkStatus",
     "Message",
     "Origin",
     "Phase",
     "Queue",
+    "QueueCount",
     "ReloadsTLS",
     "Requeue",
     "RetryIn",
@@ -110,7 +112,8 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     broker forget at delivery. ``direct_reply`` consumes the broker's direct reply-to instead of a queue.
     ``replies`` marks the consumer of replies: it runs until the link is closed, because handlers that finish
     while a bus drains still wait for answers. ``ordered`` marks one whose messages must not overtake one another: it
-    runs until it is released, or the link is closed.
+    runs until it is released, or the link is closed. ``inspect`` marks one that looks into a queue; see
+    :class:`InspectsQueues`.
     """
 
     name: str
@@ -121,6 +124,7 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     direct_reply: bool = False
     replies: bool = False
     ordered: bool = False
+    inspect: bool = False
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +233,31 @@ class AsyncLink(_Link, Protocol):
 
     async def close(self, timeout: float) -> None:
         """Close within ``timeout`` seconds, whatever the broker does."""
+
+
+class QueueCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker says of a queue: messages that wait, without those at consumers, and the number of consumers."""
+
+    ready: int
+    consumers: int
+
+
+@runtime_checkable
+class InspectsQueues(Protocol):
+    """What a link has beside the rest, if queues can be looked into: what the tools for dead letters need.
+
+    For a consumer with ``inspect`` the link declares nothing: a queue that does not exist is a TopologyMismatch, and
+    the consumer is not tried again. Messages come as they lie in the queue, with all headers that brokers and copies
+    have, and with an empty id if they came without. When the link is closed, what is unsettled goes back in the order
+    in which it came, also that of several consumers of a queue, in the order of their beginning.
+    """
+
+    def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask the broker about the queue of one of the link's consumers.
+
+        It answers when it has carried out the settlements given before. If the consumer is lost meanwhile, ``done`` may
+        not be called.
+        """
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from eventbus_rabbitmq._operations import Declarer
 
 from eventbus import ConfigurationError, Exchange, Queue, Topology
 from eventbus._bus._core import BusCore
+from eventbus._topology import dead_letter_queue
 
 
 class ExchangeLayout(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ def layout_of(topology: Topology, declarer: Declarer) -> Layout:
     queues: dict[str, QueueLayout] = {}
     for queue in lasting:
         if queue.dead_letter and not any(other.name == queue.dead_letter for other in lasting):
-            dead = Queue(name=queue.dead_letter, type=queue.type)
+            dead = dead_letter_queue(queue)
             queues[dead.name] = _queue(dead, declarer)
         queues[queue.name] = _queue(queue, declarer)
     bindings = [

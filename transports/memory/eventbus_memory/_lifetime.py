@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from eventbus._topology import dead_letter_queue
 from eventbus.transport import Queue
 
 from ._clock import Cancellable, Clock
@@ -29,7 +30,7 @@ class Lifetimes(Tables):
     def declare(self, queue: Queue, owner: object | None = None) -> str:
         """Declare a queue and, if there is none of that name, its dead-letter queue; gives its name."""
         if queue.dead_letter is not None and queue.dead_letter not in self.queues:
-            self.declare_queue(Queue(name=queue.dead_letter), owner, self.clock.now())
+            self.declare_queue(dead_letter_queue(queue), owner, self.clock.now())
         queued, new = self.declare_queue(queue, owner, self.clock.now())
         if new:
             self.watch_use(queued)

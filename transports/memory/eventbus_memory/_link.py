@@ -11,6 +11,7 @@ import msgspec
 from eventbus._errors import (
     BusClosed,
     ConfigurationError,
+    ConnectionFailed,
     MessageTooLarge,
     NotSent,
     PublishError,
@@ -19,7 +20,16 @@ from eventbus._errors import (
     Unroutable,
 )
 from eventbus._routing import validate_topic
-from eventbus.transport import ConsumerListener, ConsumerSpec, Incoming, Message, Phase, Settlement, Topology
+from eventbus.transport import (
+    ConsumerListener,
+    ConsumerSpec,
+    Incoming,
+    Message,
+    Phase,
+    QueueCount,
+    Settlement,
+    Topology,
+)
 
 from ._core import DIRECT_REPLY_TO, Core
 from ._state import Consuming, Done, LinkState
@@ -100,6 +110,16 @@ class BaseLink(LinkState):
         with self._broker.step() as core:
             known = core.queues.get(queue)
             self._post(core, done, None if known is None else len(known.consumers))
+
+    def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """What is in the queue of one of the link's consumers; settlements are carried out when given."""
+        with self._broker.step() as core:
+            consuming = self._consuming.get(consumer)
+            queue = core.queues.get(consuming.status.queue) if consuming is not None else None
+            answer: QueueCount | Exception = ConnectionFailed(f"consumer {consumer!r} does not run")
+            if queue is not None:
+                answer = QueueCount(ready=len(queue.ready), consumers=len(queue.consumers))
+            self._post(core, done, answer)
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds of the broker's clock, unless the link is closed by then."""

@@ -71,6 +71,7 @@ class MemorySyncLink(BaseLink):
             deliver=consuming.listener.delivered,
             prefetch=spec.prefetch,
             auto_ack=spec.auto_ack,
+            inspect=spec.inspect,
             max_body=self._max_body,
             gone=partial(self._queue_gone, consuming),
         )
@@ -141,6 +142,7 @@ class MemoryAsyncLink(BaseLink):
             deliver=deliver,
             prefetch=spec.prefetch,
             auto_ack=spec.auto_ack,
+            inspect=spec.inspect,
             max_body=self._max_body,
             gone=lambda name: self._receive((partial(self._queue_gone, consuming), name)),
             dead=self._loop.is_closed,

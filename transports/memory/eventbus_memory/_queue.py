@@ -18,12 +18,12 @@ class Consumer:
     """One consumer. ``deliver`` and ``gone`` are called through the broker's outbox.
 
     ``gone`` hears that the queue was deleted. ``dead`` says whether nobody can take deliveries any more
-    (None: never). ``prefetch=0`` is no limit.
+    (None: never). ``prefetch=0`` is no limit. ``inspect``: messages come as they lie in the queue.
     """
 
     __slots__ = (
-        "active", "auto_ack", "dead", "deliver", "gone", "max_body", "name", "prefetch", "queue", "unsettled",
-        "waiting",
+        "active", "auto_ack", "dead", "deliver", "gone", "inspect", "max_body", "name", "prefetch", "queue",
+        "unsettled", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +33,7 @@ class Consumer:
         deliver: Callable[[Incoming], None],
         prefetch: int = 0,
         auto_ack: bool = False,
+        inspect: bool = False,
         max_body: int = sys.maxsize,
         gone: Callable[[str], None] | None = None,
         dead: Callable[[], bool] | None = None,
@@ -41,6 +42,7 @@ class Consumer:
         self.deliver = deliver
         self.prefetch = prefetch
         self.auto_ack = auto_ack
+        self.inspect = inspect
         self.max_body = max_body
         self.gone = gone
         self.dead = dead
@@ -108,7 +110,7 @@ class Queued:
             consumer.unsettled[token] = None
             self.unsettled += 1
         message, attempt, first_seen = entry.message, 1, None
-        if message.headers:
+        if message.headers and not consumer.inspect:
             origin = restore_origin(message)
             message, attempt, first_seen = origin.message, origin.attempt, origin.first_seen
         if entry.redelivered:

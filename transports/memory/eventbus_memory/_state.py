@@ -169,6 +169,8 @@ class LinkState:
         spec = consuming.spec
         if spec.direct_reply:
             return core.subscribe_replies(consumer)
+        if spec.inspect:
+            return core.existing(spec.queue.name)
         # The exchanges of its topology may be needed by others even if its queue is refused.
         refused = self._declare_each(core, Topology(exchanges=spec.topology.exchanges), "")
         name = core.declare(spec.queue, self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Hashable
 
-from eventbus._errors import AccessRefused, ConfigurationError
+from eventbus._errors import AccessRefused, ConfigurationError, TopologyMismatch
 from eventbus._routing import Router
 from eventbus._routing.headers import frozen_arguments
 from eventbus.transport import Binding, Exchange, Queue
@@ -103,6 +103,12 @@ class Tables:
             return self.queues[name]
         except KeyError:
             raise ConfigurationError(f"there is no queue {name!r}") from None
+
+    def existing(self, name: str) -> str:
+        """The name again; TopologyMismatch when there is no such queue."""
+        if name not in self.queues:
+            raise TopologyMismatch(f"queue {name!r} does not exist")
+        return name
 
     def remove_queue(self, queued: Queued) -> None:
         """Take the queue and its bindings out of the tables."""

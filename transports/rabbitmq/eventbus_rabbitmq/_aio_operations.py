@@ -7,6 +7,7 @@ from typing import Any
 
 import aiormq
 
+from eventbus.transport import QueueCount
 from eventbus_rabbitmq import _port as port
 
 
@@ -33,8 +34,9 @@ async def perform(connection: Any, operation: port.Operation) -> Any:
                 arguments=dict(arguments),
             )  # fmt: skip
             return declared.queue
-        case port.CountConsumers(_, queue):
-            return (await channel.queue_declare(queue, passive=True)).consumer_count
+        case port.CountQueue(_, queue):
+            declared = await channel.queue_declare(queue, passive=True)
+            return QueueCount(ready=declared.message_count, consumers=declared.consumer_count)
         case port.BindQueue(_, queue, exchange, pattern, arguments):
             await channel.queue_bind(queue, exchange, routing_key=pattern, arguments=dict(arguments))
         case port.BindExchange(_, exchange, source, pattern, arguments):

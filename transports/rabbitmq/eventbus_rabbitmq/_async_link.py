@@ -9,7 +9,15 @@ from functools import partial
 from eventbus import BusClosed, ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
 from eventbus._topology import Topology
-from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
+from eventbus.transport import (
+    ConsumerListener,
+    ConsumerSpec,
+    LinkSettings,
+    LinkStatus,
+    QueueCount,
+    Settlement,
+    StatusListener,
+)
 from eventbus_rabbitmq._aio_pika import AsyncioReactor
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._engine import Engine
@@ -75,6 +83,10 @@ class RabbitMQAsyncLink:
     def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
         """Ask the broker how many consumers a queue has."""
         self._engine.count_consumers(queue, done)
+
+    def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what the queue of one of the link's consumers holds, behind its settlements."""
+        self._engine.count(consumer, done)
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from typing import Any
 
 from eventbus import AccessRefused, ConnectionFailed, NotSent, PublishError, PublishUnknown, TopologyMismatch
 from eventbus._message import Incoming
-from eventbus._settlement import restore_origin
 from eventbus._supervisor import FailureKind, Phase, Policy
 from eventbus.transport import (
     ConsumerListener,
     ConsumerSpec,
     ConsumerStatus,
+    QueueCount,
 )
+from eventbus_rabbitmq._arriving import arrived
 from eventbus_rabbitmq._errors import MissingEntity, channel_error
 from eventbus_rabbitmq._keeper import Keeper
 from eventbus_rabbitmq._life import Life
-from eventbus_rabbitmq._mapping import read_message, without_brokers_own
-from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, close_channel
+from eventbus_rabbitmq._operations import CONSUMER_TAG, Declarer, close_channel, count
 from eventbus_rabbitmq._overlong import LOOKS, Overlong
 from eventbus_rabbitmq._port import (
     CancelConsumer,
@@ -34,8 +32,6 @@ from eventbus_rabbitmq._port import (
 from eventbus_rabbitmq._publisher import Outgoing, Publisher
 from eventbus_rabbitmq._recognising import Recognised
 from eventbus_rabbitmq._settling import Republish, Settling
-from eventbus_rabbitmq._waiting import DELIVER_AT
-from eventbus_rabbitmq._waiting import arrived as delayed
 from eventbus_rabbitmq._wire.properties import Properties
 
 log = logging.getLogger("eventbus.rabbitmq")
@@ -146,7 +142,8 @@ class Consumer:
     def _failed(self, token: int, error: Exception) -> None:
         kind = FailureKind.TRANSIENT
         if isinstance(error, MissingEntity):
-            error = TopologyMismatch(f"{error}; declare it, or use declare=create in the URL")
+            advice = "" if self.spec.inspect else "; declare it, or use declare=create in the URL"
+            error = TopologyMismatch(f"{error}{advice}")
         if isinstance(error, (TopologyMismatch, AccessRefused)):
             kind = FailureKind.FATAL
         self.keeper.failed(token, error, kind)
@@ -246,6 +243,19 @@ class Consumer:
 
         session.run(steps(), lambda _, error: done())
 
+    def count(self, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what its queue holds, on its own channel: so the broker has had the settlements when it answers."""
+        life, session = self._life, self._session
+        if life is None or session is None or self.keeper.phase is not Phase.READY:
+            done(ConnectionFailed(f"the consumer of queue {self.spec.queue.name!r} does not run"))
+            return
+
+        def finished(found: QueueCount | None, error: Exception | None) -> None:
+            done(found or error or ConnectionFailed("no answer"))
+
+        self.settling.flush()
+        session.run(count(life.channel, life.queue), finished)
+
     # -- deliveries -------------------------------------------------------------------------------------
 
     def arrived(
@@ -260,45 +270,25 @@ class Consumer:
         if life is not self._life:
             return
         tag, redelivered, exchange, topic = method
-        first_seen, early = None, 0.0
         if exchange == self._queue_exchange:
             exchange = ""
-        if isinstance(properties, Recognised):
-            message, attempt = properties.message(exchange, topic, body), 2 if redelivered else 1
-        else:
-            message = read_message(exchange, topic, properties, body)
-            crashes = message.headers.get("x-delivery-count")
-            origin = restore_origin(message)
-            attempt, first_seen = origin.attempt, origin.first_seen
-            if origin.message is not message:
-                message = without_brokers_own(origin.message)  # what the wait queue wrote is no part of the original
-            if DELIVER_AT in message.headers:
-                message, early = delayed(without_brokers_own(message), time.time())
-            if redelivered or crashes is not None:
-                attempt += _crashes(crashes, redelivered)
+        found = arrived(exchange, topic, properties, body, redelivered, inspect=self.spec.inspect)
         if not self.spec.auto_ack and not self.spec.direct_reply:
             life.acks.delivered(tag)
         incoming = Incoming(
-            message=message,
+            message=found.message,
             consumer=self.spec.name,
             queue=life.queue or self.spec.queue.name,
-            attempt=attempt,
+            attempt=found.attempt,
             redelivered=redelivered,
-            first_seen=first_seen,
+            first_seen=found.first_seen,
             token=(life, tag),
             problem=problem,
         )
-        if early:
-            self.settling.hold(incoming, early, self._listener.delivered)
+        if found.early:
+            self.settling.hold(incoming, found.early, self._listener.delivered)
         else:
             self._listener.delivered(incoming)
-
-
-def _crashes(count: Any, redelivered: bool) -> int:
-    """Earlier arrivals without a settlement: counted by quorum queues, and by others known only to have been."""
-    if isinstance(count, int) and not isinstance(count, bool):
-        return max(0, min(count, 1_000_000))
-    return 1 if redelivered else 0
 
 
 def _outcome(outgoing: Outgoing, error: PublishError | None) -> None:

@@ -12,16 +12,24 @@ from functools import partial
 
 import msgspec
 
-from eventbus import PublishError
+from eventbus import ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
 from eventbus._supervisor import Backoff, Phase, Policy
 from eventbus._topology import Topology
-from eventbus.transport import ConsumerListener, ConsumerSpec, LinkSettings, LinkStatus, Settlement, StatusListener
+from eventbus.transport import (
+    ConsumerListener,
+    ConsumerSpec,
+    LinkSettings,
+    LinkStatus,
+    QueueCount,
+    Settlement,
+    StatusListener,
+)
 from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._mapping import HeaderEncoder
-from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer, count_consumers
+from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer, count
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._port import Reactor, Session, Timer
 from eventbus_rabbitmq._preparing import prepare
@@ -187,7 +195,17 @@ class Engine:
         if control is None:
             done(None)
         else:
-            control.run(lambda channel: count_consumers(channel, queue), lambda number, error: done(number))
+            control.run(
+                lambda channel: count(channel, queue), lambda found, error: done(found.consumers if found else None)
+            )
+
+    def count(self, name: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what the queue of a consumer holds, behind its settlements."""
+        consumer = self._consumers.get(name)
+        if consumer is None:
+            done(ConnectionFailed(f"there is no consumer {name!r}"))
+        else:
+            consumer.count(done)
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, unless the link is closed by then."""

@@ -7,6 +7,7 @@ into the native properties beside. ``cloudEvents:`` and ``cloudEvents_`` (the AM
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -168,8 +169,10 @@ def rfc3339(seconds: float) -> str:
     return _stamped(seconds)[0].decode()
 
 
-def read_message(exchange: str, topic: str, properties: Properties, body: bytes) -> Message:
-    """The message that a delivery carries; attributes are taken out of its headers."""
+def read_message(
+    exchange: str, topic: str, properties: Properties, body: bytes, *, make_id: Callable[[], str] = uuid7
+) -> Message:
+    """The message that a delivery carries; attributes are taken out of its headers, and a missing id is made."""
     headers: dict[str, Any] = dict(properties.headers) if properties.headers else {}
     prefix = next((p for p in _PREFIXES if p + "type" in headers), None)
     found: dict[str, Any] = {}
@@ -180,7 +183,7 @@ def read_message(exchange: str, topic: str, properties: Properties, body: bytes)
         exchange=exchange,
         topic=topic,
         body=body,
-        id=_text(found, "id") or properties.message_id or uuid7(),
+        id=_text(found, "id") or properties.message_id or make_id(),
         type=_text(found, "type") or properties.type or "",
         # Only a CloudEvent has a source; by its absence the bus knows a foreign client's message.
         source=_text(found, "source") or "",

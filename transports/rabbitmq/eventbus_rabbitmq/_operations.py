@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventbus._topology import Binding, Exchange, Queue
-from eventbus.transport import ConsumerSpec
+from eventbus._topology import Binding, Exchange, Queue, dead_letter_queue
+from eventbus.transport import ConsumerSpec, QueueCount
 from eventbus_rabbitmq._options import Declare, QueueType
 from eventbus_rabbitmq._port import (
     BindExchange,
@@ -14,7 +14,7 @@ from eventbus_rabbitmq._port import (
     Channel,
     CloseChannel,
     Consume,
-    CountConsumers,
+    CountQueue,
     DeclareExchange,
     DeclareQueue,
     Operation,
@@ -91,13 +91,13 @@ class Declarer:
         if not self.creates(queue):
             if self._declare == "passive":
                 if queue.dead_letter:
-                    yield self._queue_operation(channel, Queue(name=queue.dead_letter, type=queue.type), True)
+                    yield self._queue_operation(channel, dead_letter_queue(queue), True)
                 yield self._queue_operation(channel, queue, True)
             return queue.name
         if self.queue_exchange.name:
             yield from self.exchange(channel, self.queue_exchange)
         if queue.dead_letter:
-            yield from self._create(channel, Queue(name=queue.dead_letter, type=queue.type))
+            yield from self._create(channel, dead_letter_queue(queue))
         name: str = yield from self._create(channel, queue)
         return name
 
@@ -184,9 +184,13 @@ class Declarer:
         if spec.direct_reply:
             yield Consume(channel, DIRECT_REPLY_TO, CONSUMER_TAG, True, False)
             return DIRECT_REPLY_TO
+        name = spec.queue.name
+        if spec.inspect:
+            yield Qos(channel, spec.prefetch)
+            yield Consume(channel, name, CONSUMER_TAG, False, False)
+            return name
         for exchange in spec.topology.exchanges:
             yield from self.exchange(channel, exchange)
-        name = spec.queue.name
         queues = spec.topology.queues or (spec.queue,)
         for queue in queues:
             declared = yield from self.queue(channel, queue)
@@ -198,10 +202,10 @@ class Declarer:
         return name
 
 
-def count_consumers(channel: Channel, queue: str) -> Steps[int]:
-    """How many consumers a queue has."""
-    number: int = yield CountConsumers(channel, queue)
-    return number
+def count(channel: Channel, queue: str) -> Steps[QueueCount]:
+    """What a queue holds."""
+    found: QueueCount = yield CountQueue(channel, queue)
+    return found
 
 
 def describe(operation: Operation) -> str:
@@ -215,7 +219,7 @@ def describe(operation: Operation) -> str:
             return f"binding of queue {queue!r} to exchange {exchange!r}"
         case BindExchange(_, exchange, source):
             return f"binding of exchange {exchange!r} to exchange {source!r}"
-        case Consume(_, queue) | CountConsumers(_, queue):
+        case Consume(_, queue) | CountQueue(_, queue):
             return f"queue {queue!r}"
         case _:
             return "a channel"

@@ -19,6 +19,7 @@ from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ChannelClosedByBroker
 
 from eventbus import ConnectionFailed
+from eventbus.transport import QueueCount
 from eventbus_rabbitmq import _port as port
 from eventbus_rabbitmq._errors import channel_error
 from eventbus_rabbitmq._operations import describe
@@ -41,6 +42,8 @@ class LaneConnection(pika.SelectConnection):  # type: ignore[misc]
     plain = False
     """Whether the socket is without TLS: bytes given to it leave as they are."""
     turn: Callable[..., None]
+    asked: dict[int, dict[_Answer, str]]
+    """What was asked on each channel and has no answer yet: what it is about."""
 
     def _on_data_available(self, data_in: bytes) -> None:
         if self.lane is None:
@@ -205,6 +208,7 @@ class PikaAttempt:
         )
         connection.lane = Lane(connection.pass_on, self._events.blocked)
         connection.turn = self._reactor.turn
+        connection.asked = {}
         connection.plain = parameters.ssl_options is None
 
     def abort(self) -> None:
@@ -312,16 +316,24 @@ class _Answer:
     def __init__(self, go: Callable[[Any, Exception | None], None]) -> None:
         self._go = go
         self._ended = False
+        self._among: dict[_Answer, str] = {}
+
+    def asked(self, among: dict[_Answer, str], what: str) -> None:
+        """It is one of those that the close of their channel ends."""
+        self._among = among
+        among[self] = what
 
     def value(self, value: Any) -> None:
-        if not self._ended:
-            self._ended = True
-            self._go(value, None)
+        self._end(value, None)
 
     def error(self, error: Exception) -> None:
+        self._end(None, error)
+
+    def _end(self, value: Any, error: Exception | None) -> None:
         if not self._ended:
             self._ended = True
-            self._go(None, error)
+            self._among.pop(self, None)
+            self._go(value, error)
 
     def closed(self, what: str, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker):
@@ -332,7 +344,11 @@ class _Answer:
 def _start(connection: Any, operation: port.Operation, answer: _Answer) -> None:
     if isinstance(operation, port.OpenChannel):
         channel = connection.channel(on_open_callback=lambda c: answer.value((c, c.channel_number)))
-        channel.add_on_close_callback(lambda _, reason: answer.closed("a new channel", reason))
+        # One callback for all that is asked on it: pika would keep one for each operation as long as the channel.
+        asked: dict[_Answer, str] = {}
+        connection.asked[channel.channel_number] = asked
+        answer.asked(asked, "a new channel")
+        channel.add_on_close_callback(lambda _, reason: _end_all(asked, reason))
         return
     if isinstance(operation, port.CloseChannel):
         if operation.channel.is_open:
@@ -340,8 +356,13 @@ def _start(connection: Any, operation: port.Operation, answer: _Answer) -> None:
         answer.value(None)
         return
     channel = operation.channel
-    channel.add_on_close_callback(lambda _, reason: answer.closed(describe(operation), reason))
+    answer.asked(connection.asked[channel.channel_number], describe(operation))
     _ask(channel, operation, answer)
+
+
+def _end_all(asked: dict[_Answer, str], reason: Exception) -> None:
+    for answer, what in list(asked.items()):
+        answer.closed(what, reason)
 
 
 def close_at_once(channel: Any) -> None:
@@ -367,8 +388,8 @@ def _ask(channel: Any, operation: port.Operation, answer: _Answer) -> None:
             channel.queue_declare(
                 name, passive, durable, exclusive, auto_delete, dict(arguments), lambda f: answer.value(f.method.queue)
             )
-        case port.CountConsumers(_, queue):
-            channel.queue_declare(queue, passive=True, callback=lambda f: answer.value(f.method.consumer_count))
+        case port.CountQueue(_, queue):
+            channel.queue_declare(queue, passive=True, callback=lambda f: answer.value(_count(f.method)))
         case port.BindQueue(_, queue, exchange, pattern, arguments):
             channel.queue_bind(queue, exchange, pattern, dict(arguments), reply)
         case port.BindExchange(_, exchange, source, pattern, arguments):
@@ -381,6 +402,10 @@ def _ask(channel: Any, operation: port.Operation, answer: _Answer) -> None:
             channel.basic_cancel(tag, reply)
         case _:
             raise AssertionError(operation)
+
+
+def _count(declared: Any) -> QueueCount:
+    return QueueCount(ready=declared.message_count, consumers=declared.consumer_count)
 
 
 def _never(*delivery: Any) -> None:

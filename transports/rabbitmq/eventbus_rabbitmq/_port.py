@@ -65,8 +65,8 @@ class DeclareQueue(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any]
 
 
-class CountConsumers(msgspec.Struct, frozen=True):
-    """Ask how many consumers a queue has. Result: the number."""
+class CountQueue(msgspec.Struct, frozen=True):
+    """Ask what a queue holds. Result: a QueueCount."""
 
     channel: Channel
     queue: str
@@ -118,7 +118,7 @@ class CancelConsumer(msgspec.Struct, frozen=True):
 
 Operation = (
     OpenChannel | CloseChannel | ConfirmSelect | DeclareExchange | DeclareQueue | BindQueue | BindExchange | Qos
-    | Consume | CancelConsumer | CountConsumers
+    | Consume | CancelConsumer | CountQueue
 )  # fmt: skip
 
 Steps = Generator[Operation, Any, T]

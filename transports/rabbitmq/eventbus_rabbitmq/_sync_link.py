@@ -21,6 +21,7 @@ from eventbus.transport import (
     LinkSettings,
     LinkStatus,
     Phase,
+    QueueCount,
     Settlement,
     StatusListener,
 )
@@ -191,6 +192,10 @@ class RabbitMQSyncLink:
     def count_consumers(self, queue: str, done: Callable[[int | None], None]) -> None:
         """Ask the broker how many consumers a queue has."""
         self._call(self._engine.count_consumers, queue, done)
+
+    def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what the queue of one of the link's consumers holds, behind its settlements."""
+        self._call(self._engine.count, consumer, done)
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, on the I/O thread."""
