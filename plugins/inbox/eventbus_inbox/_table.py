@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     subscription TEXT NOT NULL,
     source TEXT NOT NULL,
     message_id TEXT NOT NULL,
-    handled FLOAT NOT NULL,
+    handled DOUBLE NOT NULL,
     PRIMARY KEY (subscription, source, message_id)
 )""",
 }

@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from eventbus import AsyncEventBus, AsyncReceipt, BusClosed, EventBusError, PublishUnknown
+from eventbus._backoff import Backoff
 from eventbus._bus._async_signals import catch_signals
 from eventbus_outbox._async_listening import AsyncListener
 from eventbus_outbox._relaying import LOOK_SECONDS, MARGIN_SECONDS, RelayCore, read
-from eventbus_outbox._round import Round
+from eventbus_outbox._round import RETRY, Round
 from eventbus_outbox._rows import Lag, Row
 from eventbus_outbox._table import Verdict
 from eventbus_outbox.sql import async_database, run_async
@@ -35,10 +36,18 @@ class AsyncRelay(RelayCore):
         lease: float = 60.0,
         poll: float = 1.0,
         listen: bool = True,
+        backoff: Backoff = RETRY,
         on_set_aside: Literal["stop-key", "go-on"] = "stop-key",
     ) -> None:
         super().__init__(
-            bus, table=table, batch=batch, lease=lease, poll=poll, listen=listen, on_set_aside=on_set_aside
+            bus,
+            table=table,
+            batch=batch,
+            lease=lease,
+            poll=poll,
+            listen=listen,
+            backoff=backoff,
+            on_set_aside=on_set_aside,
         )
         self._bus = bus
         self._database = async_database(database)

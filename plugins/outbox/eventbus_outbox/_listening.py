@@ -44,7 +44,7 @@ class Listener:
     def _open(self) -> bool:
         try:
             connection = self._database.driver_connection()
-            if not hasattr(connection, "notifies") or not type(connection).__module__.startswith("psycopg."):
+            if type(connection).__module__.partition(".")[0] != "psycopg":
                 self._listen = False
                 connection.close()
                 return False

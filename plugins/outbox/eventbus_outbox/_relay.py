@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from eventbus import BusClosed, EventBus, EventBusError, PublishUnknown
+from eventbus._backoff import Backoff
 from eventbus._bus._signals import run_until_signalled
 from eventbus_outbox._listening import Listener
 from eventbus_outbox._relaying import LOOK_SECONDS, MARGIN_SECONDS, RelayCore, read
-from eventbus_outbox._round import Round
+from eventbus_outbox._round import RETRY, Round
 from eventbus_outbox._rows import Lag, Row
 from eventbus_outbox._table import Verdict
 from eventbus_outbox.sql import KeptConnection, database, run
@@ -27,7 +28,7 @@ class Relay(RelayCore):
     with one id, and the messages of one key in the order in which they were added. A relay that dies holds its rows
     until its lease ends; what it had published and not yet deleted is published again.
 
-    A message that the broker does not confirm is tried again, after a pause that grows to a minute, and its key waits.
+    A message that the broker does not confirm is tried again, after a pause, and its key waits.
     One that no further try would help (too large, its exchange is missing, unreadable) is set aside with its error.
 
     :param bus: publishes; it connects on first use, and need not be started.
@@ -37,6 +38,7 @@ class Relay(RelayCore):
     :param lease: seconds that a claim holds; at least the bus's timeout and 5 seconds.
     :param poll: longest pause, in seconds, between two looks into an outbox that was empty.
     :param listen: whether to let PostgreSQL tell of new rows (with psycopg); needs one more connection.
+    :param backoff: pauses of a message that the broker did not confirm (:func:`eventbus.exponential`).
     :param on_set_aside: ``"stop-key"``: later messages of its key wait until somebody retries or discards it;
         ``"go-on"``: they are published without it.
     :raises ConfigurationError: parameters or database do not fit.
@@ -52,10 +54,18 @@ class Relay(RelayCore):
         lease: float = 60.0,
         poll: float = 1.0,
         listen: bool = True,
+        backoff: Backoff = RETRY,
         on_set_aside: Literal["stop-key", "go-on"] = "stop-key",
     ) -> None:
         super().__init__(
-            bus, table=table, batch=batch, lease=lease, poll=poll, listen=listen, on_set_aside=on_set_aside
+            bus,
+            table=table,
+            batch=batch,
+            lease=lease,
+            poll=poll,
+            listen=listen,
+            backoff=backoff,
+            on_set_aside=on_set_aside,
         )
         self._bus = bus
         self._database = _database(database)

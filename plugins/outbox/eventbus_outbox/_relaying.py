@@ -11,10 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from eventbus import ConfigurationError
+from eventbus._backoff import Backoff
 from eventbus._bus._core import BusCore
 from eventbus._ids import uuid7
 from eventbus_outbox._pace import Pace
-from eventbus_outbox._round import Round
+from eventbus_outbox._round import RETRY, Round
 from eventbus_outbox._rows import Lag, Row
 from eventbus_outbox._stored import Stored, decode
 from eventbus_outbox._table import OutboxTable, Verdict
@@ -58,6 +59,7 @@ class RelayCore:
         lease: float = 60.0,
         poll: float = 1.0,
         listen: bool = True,
+        backoff: Backoff = RETRY,
         on_set_aside: Literal["stop-key", "go-on"] = "stop-key",
     ) -> None:
         if batch < 1 or poll <= 0:
@@ -73,6 +75,7 @@ class RelayCore:
         self._batch = batch
         self._lease = lease
         self._listen = listen
+        self._backoff = backoff
         self._stop_keys = on_set_aside == "stop-key"
         self._publish_timeout = bus.timeout
         self._pace = Pace(poll)
@@ -98,7 +101,7 @@ class RelayCore:
         return partial(self._table.claim, claim=claim, size=self._batch, lease=self._lease)
 
     def _round(self, rows: list[Row]) -> Round:
-        return Round(rows, stop_keys=self._stop_keys)
+        return Round(rows, stop_keys=self._stop_keys, retry=self._backoff)
 
     def _may_send(self, until: float, stopping: bool) -> bool:
         """Whether a message that is sent now has its outcome while the rows are ours."""

@@ -38,16 +38,16 @@ CREATE TABLE IF NOT EXISTS {table} (
 )""",
     "sqlite": """
 CREATE TABLE IF NOT EXISTS {table} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     message_id TEXT NOT NULL,
     ordering_key TEXT,
     message BLOB NOT NULL,
-    created FLOAT NOT NULL,
-    available FLOAT DEFAULT 0 NOT NULL,
+    created DOUBLE NOT NULL,
+    available DOUBLE DEFAULT 0 NOT NULL,
     claim TEXT,
     attempts INTEGER DEFAULT 0 NOT NULL,
     error TEXT,
-    set_aside FLOAT
+    set_aside DOUBLE
 )""",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS {index} ON {table} (ordering_key, available) WHERE ordering_key IS NOT NULL"
