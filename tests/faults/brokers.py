@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pika
 from eventbus_rabbitmq._local.common import free_port
-from eventbus_rabbitmq.local_broker import LocalBroker, LocalTLS
+from eventbus_rabbitmq.local_broker import LocalBroker, LocalBrokerError, LocalTLS
 from eventbus_rabbitmq.local_cluster import LocalCluster
 
 from eventbus.testing import eventually
@@ -197,6 +197,48 @@ class ClusterNode(Node):
     def use(self, number: int) -> None:
         """Ask this node (from 0) from now on."""
         self.port, self.broker = self.ports[number], self.cluster.nodes[number]
+
+    def leader(self, site: Site, queue: str) -> int:
+        """The number of the node that leads a queue."""
+        lines = [line.split("\t") for line in self.ctl("list_queues", "-p", site.vhost, "name", "leader").splitlines()]
+        leader = next(line[1] for line in lines if line[0] == queue)
+        return next(n for n, node in enumerate(self.cluster.nodes) if f"{node.name}@localhost" == leader)
+
+    def sync(self) -> None:
+        """What all nodes know of queues is on disk."""
+        for node in self.cluster.nodes:
+            node.sync()
+
+    def others(self, number: int) -> list[int]:
+        """The numbers of the other nodes."""
+        return [n for n in range(len(self.cluster.nodes)) if n != number]
+
+    def running(self) -> list[str]:
+        """The nodes that the one that is asked sees running."""
+        try:
+            return list(json.loads(self.ctl("cluster_status", "--formatter", "json"))["running_nodes"])
+        except LocalBrokerError:  # it has paused itself
+            return []
+
+    def whole(self) -> None:
+        """Until all nodes run and see each other."""
+        eventually(lambda: len(self.running()) == len(self.cluster.nodes), 90, what="a whole cluster")
+
+    def isolate(self, number: int) -> None:
+        """Part a node from the others, but not from its clients: it changes what it takes for their cookie.
+
+        So the nodes lose each other and are refused when they call again, as in a partition of the network between
+        them. At once on both links: a node that loses one and keeps the other is a different, partial, partition.
+        """
+        part = "[erlang:set_cookie(N, parted) || N <- nodes()], [erlang:disconnect_node(N) || N <- nodes()]."
+        self.cluster.nodes[number].ctl("eval", part)
+
+    def rejoin(self) -> None:
+        """Let all nodes meet again."""
+        names = ", ".join(f"'{node.name}@localhost'" for node in self.cluster.nodes)
+        for node in self.cluster.nodes:
+            if node.running:
+                node.ctl("eval", f"C = erlang:get_cookie(), [erlang:set_cookie(N, C) || N <- [{names}], N =/= node()].")
 
     def hosts(self) -> str:
         """All nodes, for a URL."""

@@ -6,9 +6,9 @@ import inspect
 from types import ModuleType
 
 from tests.faults.harness import Fault
-from tests.faults.kinds import connections, network, programs, resources, security, surroundings, topology
+from tests.faults.kinds import cluster, connections, network, programs, resources, security, surroundings, topology
 
-MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources, programs, security, surroundings)
+MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources, programs, security, surroundings, cluster)
 
 
 def faults() -> dict[str, type[Fault]]:

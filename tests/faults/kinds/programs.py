@@ -303,12 +303,16 @@ class SlowAcks(Fault):
     def inject(self, run: Run) -> None:
         for side in run.sides.values():
             side.worker.tell("work 5")
-        wait_for(lambda: run.broker_log().count("PRECONDITION_FAILED - delivery ack") >= len(run.sides), 30, "timeouts")
+        run.until(lambda s: self._lost(run, s), 30, "the broker to lose patience")
         for side in run.sides.values():
             side.worker.tell("work 0.002")
 
     def witness(self, run: Run) -> None:
-        run.logged("PRECONDITION_FAILED - delivery ack", len(run.sides))
+        run.logged("waiting for delivery acknowledgement", len(run.sides))
+
+    @staticmethod
+    def _lost(run: Run, side: Side) -> bool:
+        return any("waiting" in f["consumers"].values() for f in run.health(side, side.worker))
 
     def undo(self, run: Run) -> None:
         for setting in ("consumer_timeout, 1800000", "channel_tick_interval, 60000"):

@@ -76,6 +76,8 @@ def run_sync(program: Program) -> int:
     except EventBusError as error:
         bus.stop()
         return program.fatal(error)
+    if program.settings.ask:
+        ask(bus, program, 1)  # the first one opens the connection that replies come by
     program.record.state("ready")
     lanes = [Lane(program, name) for name in program.settings.lanes]
     threads = [threading.Thread(target=pipelined if lane.piped else one_by_one, args=(bus, lane)) for lane in lanes]
@@ -136,17 +138,21 @@ def note(lane: Lane, step: Step, receipt: Any) -> None:
 
 
 def asking(bus: EventBus, program: Program) -> None:
-    number = 0
+    number = 1
     while not program.stopping.is_set():
         number += 1
-        question = Question(id=f"{program.record._pid}-{number}", side=program.settings.side)
-        program.record("ask", id=question.id)
-        try:
-            answer = bus.request(question, timeout=program.settings.timeout)
-            program.record("answer", id=question.id, right=answer == f"answer to {question.id}", outcome="reply")
-        except BaseException as error:
-            program.record("answer", id=question.id, right=True, **told(error))
+        ask(bus, program, number)
         time.sleep(TICK)
+
+
+def ask(bus: EventBus, program: Program, number: int) -> None:
+    question = Question(id=f"{program.record._pid}-{number}", side=program.settings.side)
+    program.record("ask", id=question.id)
+    try:
+        answer = bus.request(question, timeout=program.settings.timeout)
+        program.record("answer", id=question.id, right=answer == f"answer to {question.id}", outcome="reply")
+    except BaseException as error:
+        program.record("answer", id=question.id, right=True, **told(error))
 
 
 def publish_badly(bus: EventBus, program: Program, command: str) -> None:
@@ -169,6 +175,8 @@ async def run_async(program: Program) -> int:
     except EventBusError as error:
         await bus.stop()
         return program.fatal(error)
+    if program.settings.ask:
+        await ask_async(bus, program, 1)
     program.record.state("ready", tasks=len(asyncio.all_tasks()))
     lanes = [Lane(program, name) for name in program.settings.lanes]
     tasks = [asyncio.create_task((pipelined_async if lane.piped else one_by_one_async)(bus, lane)) for lane in lanes]
@@ -237,17 +245,21 @@ async def note_async(lane: Lane, step: Step, receipt: Any) -> None:
 
 
 async def asking_async(bus: AsyncEventBus, program: Program) -> None:
-    number = 0
+    number = 1
     while not program.stopping.is_set():
         number += 1
-        question = Question(id=f"{program.record._pid}-{number}", side=program.settings.side)
-        program.record("ask", id=question.id)
-        try:
-            answer = await bus.request(question, timeout=program.settings.timeout)
-            program.record("answer", id=question.id, right=answer == f"answer to {question.id}", outcome="reply")
-        except BaseException as error:
-            program.record("answer", id=question.id, right=True, **told(error))
+        await ask_async(bus, program, number)
         await asyncio.sleep(TICK)
+
+
+async def ask_async(bus: AsyncEventBus, program: Program, number: int) -> None:
+    question = Question(id=f"{program.record._pid}-{number}", side=program.settings.side)
+    program.record("ask", id=question.id)
+    try:
+        answer = await bus.request(question, timeout=program.settings.timeout)
+        program.record("answer", id=question.id, right=answer == f"answer to {question.id}", outcome="reply")
+    except BaseException as error:
+        program.record("answer", id=question.id, right=True, **told(error))
 
 
 async def publish_badly_async(bus: AsyncEventBus, program: Program, command: str) -> None:
