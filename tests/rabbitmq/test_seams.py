@@ -31,6 +31,20 @@ def test_the_socket_of_a_pika_connection_can_be_written_and_aborted(broker: Loca
         }
 
 
+def test_pika_would_cancel_consumers_before_it_closes_their_channel_unless_it_had_forgotten_them(
+    broker: LocalBroker,
+) -> None:
+    bus = EventBus(broker.url, service="seams")
+    bus.subscribe(pattern="seams.#", ordered=True, name="consumers")(lambda event: None)
+    with bus:
+        session = bus._running().link._engine._consume_side.session  # type: ignore[attr-defined]
+        channels = [channel for channel in session._connection._channels.values() if channel._consumers]
+        assert [list(channel._consumers) for channel in channels] == [["eventbus"]]
+        cancelled = []
+        channels[0].basic_cancel = lambda *args, **rest: cancelled.append(args)
+    assert not cancelled
+
+
 def test_an_attempt_that_is_given_up_in_its_handshake_ends_the_thread_in_order(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
