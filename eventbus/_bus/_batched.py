@@ -65,11 +65,10 @@ class Batched:
     def delivered(self, incoming: Incoming, /) -> None:
         with self._guard:
             halted = self._halted
-            if not halted:
-                self._gathering.put(incoming, time.monotonic())
+            something_to_do = not halted and self._gathering.put(incoming, time.monotonic())
         if halted:
             self._give_back(incoming)
-        else:
+        elif something_to_do:
             self._go_on()
 
     def started(self, queue: str, /) -> None:

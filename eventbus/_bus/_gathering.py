@@ -33,10 +33,11 @@ class Gathering(Generic[T]):
         """Items that are in no batch yet."""
         return len(self._items)
 
-    def put(self, item: T, now: float) -> None:
-        """An item has come."""
+    def put(self, item: T, now: float) -> bool:
+        """An item has come. Gives whether that changes what there is to do: a batch is full, or a first item waits."""
         self._count += 1
         self._items.append((self._count, now, item))
+        return len(self._items) == 1 or len(self._items) >= self._size
 
     def take(self, now: float) -> list[T] | None:
         """The next batch, if there is one now."""

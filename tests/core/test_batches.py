@@ -61,8 +61,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def comes(self) -> None:
         self.came.append(self.now)
-        self.gathering.put(len(self.came) - 1, self.now)
-        self.work()
+        if self.gathering.put(len(self.came) - 1, self.now):
+            self.work()
 
     @precondition(lambda self: self.running)
     @rule()
