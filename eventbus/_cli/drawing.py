@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from eventbus._topology import Access, Queue, Topology
+from eventbus._topology import Access, Binding, Queue, Topology
+
+MOST_HEADERS = 6
 
 
 class Node(NamedTuple):
@@ -53,7 +55,7 @@ class Picture:
             self._arrow(("queue", name), service, "")
             for binding in access.bindings:
                 if binding.queue == queue.name:
-                    key = binding.pattern or ", ".join(f"{k}={v}" for k, v in binding.arguments.items())
+                    key = binding.pattern or condition(binding)
                     self._arrow(("exchange", binding.exchange), ("queue", name), key)
             self._dead_letters(queue, name)
 
@@ -71,6 +73,12 @@ class Picture:
         arrow = Arrow(self._node(*start), self._node(*end), label)
         if arrow not in self.arrows:
             self.arrows.append(arrow)
+
+
+def condition(binding: Binding) -> str:
+    """The header match of a binding; the first few of many headers, which partitions have."""
+    shown = [f"{name}={value}" for name, value in binding.arguments.items()]
+    return ", ".join(shown if len(shown) <= MOST_HEADERS else [*shown[:3], f"and {len(shown) - 3} more"])
 
 
 _MERMAID = {"service": ('(["', '"])'), "exchange": ('{{"', '"}}'), "queue": ('[("', '")]')}

@@ -58,6 +58,8 @@ def _print_tree(whole: Topology) -> None:
     from rich.markup import escape
     from rich.tree import Tree
 
+    from eventbus._cli.drawing import condition
+
     root = Tree("[bold]topology[/bold]")
     for exchange in whole.exchanges:
         kept = "" if exchange.durable else ", not durable"
@@ -72,8 +74,8 @@ def _print_tree(whole: Topology) -> None:
         for binding in whole.bindings:
             if binding.exchange == exchange.name:
                 target = binding.to_exchange if binding.queue is None else binding.queue or "(server-named queue)"
-                match = ", ".join(f"{k}={v}" for k, v in binding.arguments.items())
-                branch.add(f"-> {escape(str(target))} ({escape(binding.pattern or match or 'all')})")
+                match = binding.pattern or condition(binding) or "all"
+                branch.add(f"-> {escape(str(target))} ({escape(match)})")
     queues = root.add("queues")
     for queue in whole.queues:
         readers = ", ".join(access.service for access in whole.services if queue in access.queues)
