@@ -34,5 +34,5 @@ def market() -> Iterator[Market]:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[LocalBroker]:
-    with LocalBroker() as broker:
+    with LocalBroker(config={"max_message_size": str(1 << 20)}) as broker:
         yield broker

@@ -1,7 +1,7 @@
 """Relays as programs, for tests that need several processes, or that kill one.
 
-``python -m tests.outbox.programs HOW BROKER DATABASE``: HOW is ``relay``, ``async``, or ``die`` for one that is killed
-between the broker's confirm and its own delete.
+``python -m tests.outbox.programs HOW BROKER DATABASE``: HOW is ``relay``, ``async``, ``slow``, or ``die`` for one that
+is killed between the broker's confirm and its own delete.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 from eventbus_outbox import AsyncRelay, Relay
 from eventbus_outbox._table import OutboxTable
 
-from eventbus import AsyncEventBus, EventBus
+from eventbus import AsyncEventBus, EventBus, Message, Middleware
 
-TIMEOUT = 0.5
-LEASE = 5.5
+TIMEOUT = 2.0
+LEASE = 7.5
 SETTINGS: dict[str, Any] = {"lease": LEASE, "poll": 0.1, "batch": 40}
 
 
@@ -36,15 +36,23 @@ def watch(relay: Any) -> None:
 
 
 def run_sync(broker: str, database: str) -> None:
-    relay = Relay(EventBus(broker, service="relay", timeout=TIMEOUT * 10), database, **SETTINGS | {"lease": 60.0})
+    relay = Relay(EventBus(broker, service="relay"), database, **SETTINGS | {"lease": 60.0})
     threading.Thread(target=watch, args=(relay,), daemon=True).start()
     clean = relay.run()
     print(relay.status().relayed, flush=True)
     sys.exit(not clean)
 
 
-def run_mortal(broker: str, database: str) -> None:
-    relay = Relay(EventBus(broker, service="relay", timeout=TIMEOUT), database, **SETTINGS)
+class Slow(Middleware):
+    """So that there is something to be killed in the middle of."""
+
+    def outgoing(self, message: Message) -> Message:
+        threading.Event().wait(0.005)
+        return message
+
+
+def run_slow(broker: str, database: str) -> None:
+    relay = Relay(EventBus(broker, service="relay", timeout=TIMEOUT, middleware=[Slow()]), database, **SETTINGS)
     threading.Thread(target=watch, args=(relay,), daemon=True).start()
     relay.run()
 
@@ -66,4 +74,4 @@ if __name__ == "__main__":
     else:
         if how == "die":
             OutboxTable.settle = die  # type: ignore[method-assign,assignment]
-        run_mortal(*where)
+        run_slow(*where)

@@ -24,6 +24,6 @@ def outbox_table(name: str, metadata: MetaData) -> Table:
         schema=schema or None,
         sqlite_autoincrement=True,
     )
-    keyed = text("ordering_key IS NOT NULL")
-    Index(f"{plain}_key", table.c.ordering_key, table.c.available, postgresql_where=keyed, sqlite_where=keyed)
+    held = text("available > 0")
+    Index(f"{plain}_held", table.c.available, table.c.ordering_key, postgresql_where=held, sqlite_where=held)
     return table

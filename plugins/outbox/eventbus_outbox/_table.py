@@ -2,8 +2,8 @@
 
 A row is there from the application's commit until the broker's confirm. ``available`` is the time before which nobody
 may claim it: a relay that claims a row sets it to the end of its lease, a failed publish to the end of its pause, and
-a message that is set aside and stops its key to never. While a row of a key is not available, no row of that key is
-claimed: that keeps the order with any number of relays.
+setting it aside to never. While a row of a key is not available, no row of that key is claimed: that keeps the order
+with any number of relays. (One that was set aside may be excepted.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from eventbus_outbox._rows import Failure, Lag, Row
 from eventbus_outbox._stored import Stored, encode
 from eventbus_outbox.sql import Dialect, Statement, Steps, ids_in, ids_text, now, table_name
 
-NEVER = 1e18
-"""Unix seconds beyond every clock."""
+STOPPED = 1e18
+"""When a row is available that was set aside and stops its key: beyond every clock."""
+ASIDE = 2e18
+"""And one that does not stop its key."""
 
 _CREATE: dict[Dialect, str] = {
     "postgresql": """
@@ -50,7 +52,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     set_aside DOUBLE
 )""",
 }
-_INDEX = "CREATE INDEX IF NOT EXISTS {index} ON {table} (ordering_key, available) WHERE ordering_key IS NOT NULL"
+_INDEX = "CREATE INDEX IF NOT EXISTS {index} ON {table} (available, ordering_key) WHERE available > 0"
 _INSERT = (
     "INSERT INTO {table} (message_id, ordering_key, message, created) "
     "VALUES (:message_id, :ordering_key, :message, {now})"
@@ -68,14 +70,18 @@ _ONE_BY_ONE = (
     "SELECT set_config('idle_in_transaction_session_timeout', '10000', true), "
     "pg_advisory_xact_lock(CAST(:lock AS bigint))"
 )
+# Written so that its cost does not hang on what the database believes of a table that is now empty and now full: the
+# keys that are held are few, found by their own index and looked up in a hash; rows come in the order of their ids.
 _CLAIM = """
 UPDATE {table} SET claim = :claim, available = {now} + CAST(:lease AS {double})
 WHERE id IN (
-    SELECT o.id FROM {table} AS o
-    WHERE o.set_aside IS NULL AND o.available <= {now} AND NOT EXISTS (
-        SELECT 1 FROM {table} AS held WHERE held.ordering_key = o.ordering_key AND held.available > {now}
-    )
-    ORDER BY o.id LIMIT CAST(:size AS {integer}){skip}
+    SELECT id FROM {table}
+    WHERE available <= {now} AND (ordering_key IS NULL OR ordering_key NOT IN (
+        SELECT held.ordering_key FROM {table} AS held
+        WHERE held.available > 0 AND held.available > {now} AND held.available <= {stopped}
+            AND held.ordering_key IS NOT NULL
+    ))
+    ORDER BY id LIMIT CAST(:size AS {integer}){skip}
 )
 RETURNING id, ordering_key, attempts, message"""
 _MINE = "claim = :claim AND {ids}"
@@ -122,11 +128,12 @@ class OutboxTable:
         postgresql = dialect == "postgresql"
         return template.format(
             table=self.name,
-            index=self.name.rpartition(".")[2] + "_key",
+            index=self.name.rpartition(".")[2] + "_held",
             now=now(dialect),
             ids=ids_in(dialect),
             double="double precision" if postgresql else "float",
             integer="bigint" if postgresql else "integer",
+            stopped=repr(STOPPED),
             skip=" FOR UPDATE SKIP LOCKED" if postgresql else "",
         )
 
@@ -167,6 +174,10 @@ class OutboxTable:
         """Do what was decided of the rows of a claim; gives how many rows had been taken by another relay meanwhile."""
         mine = self._sql(_MINE, dialect)
         taken = 0
+        if dialect == "postgresql" and (verdict.failed or verdict.set_aside or verdict.released):
+            # A claim that finds our lease at its end must see all of this or nothing: else it could take the released
+            # rows of a key without the failed one before them.
+            yield Statement(_ONE_BY_ONE, {"lock": self._lock})
         if verdict.confirmed:
             params = {"claim": claim, "ids": ids_text(dialect, verdict.confirmed)}
             gone = yield Statement(f"DELETE FROM {self.name} WHERE {mine} RETURNING id", params)  # noqa: S608
@@ -176,7 +187,7 @@ class OutboxTable:
             yield self._fail(dialect, claim, failed, f"available = {available}", pause=failed.pause)
         for failed in verdict.set_aside:
             changes = f"set_aside = {now(dialect)}, available = {_number(dialect, 'available')}"
-            yield self._fail(dialect, claim, failed, changes, available=NEVER if verdict.stop_keys else 0.0)
+            yield self._fail(dialect, claim, failed, changes, available=STOPPED if verdict.stop_keys else ASIDE)
         if verdict.released:
             params = {"claim": claim, "ids": ids_text(dialect, verdict.released)}
             yield Statement(f"UPDATE {self.name} SET claim = NULL, available = 0 WHERE {mine}", params)  # noqa: S608
