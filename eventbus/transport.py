@@ -248,8 +248,7 @@ class InspectsQueues(Protocol):
 
     For a consumer with ``inspect`` the link declares nothing: a queue that does not exist is a TopologyMismatch, and
     the consumer is not tried again. Messages come as they lie in the queue, with all headers that brokers and copies
-    have, and with an empty id if they came without. When the link is closed, what is unsettled goes back in the order
-    in which it came, also that of several consumers of a queue, in the order of their beginning.
+    have, and with an empty id if they came without.
     """
 
     def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:

@@ -15,7 +15,7 @@ from eventbus._dead_letters._values import (
     GroupedDeadLetters,
 )
 from eventbus._dead_letters._visitors import Discarding, Finding, Grouping, Replaying, Visit
-from eventbus._dead_letters._walking import Arrivals, Ready
+from eventbus._dead_letters._walking import Arrivals, Ready, Stop
 
 
 class AsyncDeadLetters(Office):
@@ -91,6 +91,8 @@ class AsyncDeadLetters(Office):
                 try:
                     if isinstance(step, Ready):
                         await link.wait_ready(self._timeout)
+                    elif isinstance(step, Stop):
+                        await link.stop_consuming(CLOSE_SECONDS)
                     else:
                         await _wait(news, step.seconds)
                         news.clear()

@@ -15,7 +15,7 @@ from eventbus._dead_letters._values import (
     GroupedDeadLetters,
 )
 from eventbus._dead_letters._visitors import Discarding, Finding, Grouping, Replaying, Visit
-from eventbus._dead_letters._walking import Arrivals, Ready
+from eventbus._dead_letters._walking import Arrivals, Ready, Stop
 
 
 class DeadLetters(Office):
@@ -100,6 +100,8 @@ class DeadLetters(Office):
                 try:
                     if isinstance(step, Ready):
                         link.wait_ready(self._timeout)
+                    elif isinstance(step, Stop):
+                        link.stop_consuming(CLOSE_SECONDS)
                     else:
                         news.wait(step.seconds)
                         news.clear()
