@@ -12,6 +12,7 @@ from eventbus.testing.scenarios.lifecycle import Lifecycle
 from eventbus.testing.scenarios.losses import Losses
 from eventbus.testing.scenarios.messages import Messages
 from eventbus.testing.scenarios.ordering import Ordering
+from eventbus.testing.scenarios.partitions import Partitions
 from eventbus.testing.scenarios.publishing import Publishing
 from eventbus.testing.scenarios.replies import Replies
 from eventbus.testing.scenarios.requests import Requests
@@ -34,6 +35,7 @@ class Scenarios(
     Lifecycle,
     Kinds,
     Ordering,
+    Partitions,
     Batches,
 ):
     """All of them."""

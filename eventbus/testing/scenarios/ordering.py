@@ -10,16 +10,14 @@ from dataclasses import dataclass
 import pytest
 
 from eventbus._backoff import fixed
-from eventbus._bus import _sharing
 from eventbus._delivery import Delivery
-from eventbus._errors import EncodingError, Reject, RetryLater, TopologyMismatch
-from eventbus._keys import slot_of
+from eventbus._errors import EncodingError, Reject, RetryLater
 from eventbus._settlement import Retry
 from eventbus.testing._eventually import eventually
 from eventbus.testing._facade import Bus
 from eventbus.testing._features import needs
 from eventbus.testing._stage import Stage
-from eventbus.testing.scenarios.samples import Gauge, Number, Seen, noting
+from eventbus.testing.scenarios.samples import Gauge, Number, Seen
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,19 @@ class Book:
         assert {gauge.most for gauge in self.gauges.values()} <= {0, 1}
 
 
+def serve(bus: Bus, event: type[Step], book: Book, active: Seen[int], number: int, **options: object) -> None:
+    """A handler that writes into the book, and its bus's number into ``active``."""
+
+    @bus.subscribe(event, **options)
+    def handle(step: Step) -> None:
+        with book.gauges[step.customer]:
+            active.add(number)
+            time.sleep(0.002)
+            book.note(step)
+
+
 class Ordering:
-    """``key=``, ``ordered`` and ``partitions``."""
+    """``key=`` and ``ordered``."""
 
     def test_keys_run_side_by_side_and_the_messages_of_each_one_after_the_other(self, stage: Stage) -> None:
         event, book, bus = stage.event(Step, key="{customer}"), Book(), stage.bus()
@@ -184,7 +193,7 @@ class Ordering:
         event, book, active = stage.event(Step, key="{customer}"), Book(), Seen[int]()
         buses = [stage.bus(), stage.bus()]
         for number, bus in enumerate(buses):
-            self._serve(bus, event, book, active, number, ordered=True, concurrency=4)
+            serve(bus, event, book, active, number, ordered=True, concurrency=4)
         publisher = stage.bus(service=stage.name("publisher"))
         buses[0].start()
         buses[1].start()
@@ -216,105 +225,30 @@ class Ordering:
         first.stop()
         assert seen.wait(37) == list(range(3, 40))
 
-    def _serve(
-        self,
-        bus: Bus,
-        event: type[Step],
-        book: Book,
-        active: Seen[int],
-        number: int,
-        pause: float = 0.002,
-        **options: object,
-    ) -> None:
-        @bus.subscribe(event, **options)
-        def handle(step: Step) -> None:
-            with book.gauges[step.customer]:
-                active.add(number)
-                time.sleep(0.002)
-                book.note(step)
-
-    # -- partitions ---------------------------------------------------------------------------------------
-
-    def test_each_key_has_its_partition_and_messages_without_a_key_have_one_too(self, stage: Stage) -> None:
-        event, seen, bus = stage.event(Number), Seen[tuple[int, str]](), stage.bus()
-
-        @bus.subscribe(event, partitions=3, concurrency=2)
-        def handle(number: Number, delivery: Delivery) -> None:
-            seen.add((number.value, delivery.queue))
-
-        bus.start()
-        for number in range(30):
-            bus.publish(event(number), key=f"key-{number}", mandatory=True)
-        bus.publish(event(99), mandatory=True)
-        queue = stage.queue_of(event)
-        expected = {(n, f"{queue}.{slot_of(f'key-{n}') % 3}") for n in range(30)} | {(99, f"{queue}.0")}
-        assert set(seen.wait(31)) == expected
-
-    def test_partitions_share_the_concurrency_of_their_subscription(self, stage: Stage) -> None:
-        event, gauge, done, bus = stage.event(Step, key="{customer}"), Gauge(), Seen[int](), stage.bus()
-
-        @bus.subscribe(event, partitions=4, concurrency=3)
-        def handle(step: Step) -> None:
-            with gauge:
-                time.sleep(0.005)
-            done.add(step.number)
-
-        bus.start().publish_many(event(str(number), number) for number in range(60))
-        done.wait(60)
-        assert 2 <= gauge.most <= 3
-
-    def test_who_joins_gets_partitions_and_who_leaves_hands_them_over_in_order(
-        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(_sharing, "LOOK_SECONDS", 0.05)
-        monkeypatch.setattr(_sharing, "STAY_SECONDS", 0.0)
-        event, book, active = stage.event(Step, key="{customer}"), Book(), Seen[int]()
-        buses = [stage.bus() for _ in range(3)]
-        for number, bus in enumerate(buses):
-            self._serve(bus, event, book, active, number, partitions=6, concurrency=4)
-        publisher = stage.bus(service=stage.name("publisher"))
-        going = threading.Event()
-        published = 0
-
-        def publish() -> None:
-            nonlocal published
-            while not going.is_set():
-                publisher.publish_many(event(str(key), published) for key in range(24))
-                published += 1
-                time.sleep(0.01)
-
-        buses[0].start()
-        thread = threading.Thread(target=publish)
-        thread.start()
-        try:
-            for number in (1, 2):
-                buses[number].start()
-                eventually(lambda n=number: n in active.all[-50:], 20)  # type: ignore[misc]
-            buses[0].stop()
-            seen = len(active.all)
-            eventually(lambda: {1, 2} <= set(active.all[seen:]), 20)
-        finally:
-            going.set()
-            thread.join(20)
-        eventually(lambda: book.count == 24 * published, 20)
-        book.check(24, published)
-
-    def test_another_number_of_partitions_is_refused(self, stage: Stage) -> None:
-        event = stage.event(Step, key="{customer}")
-        bus, other = stage.bus(), stage.bus()
-        bus.subscribe(event, partitions=2)(noting(Seen()))
-        other.subscribe(event, partitions=4)(noting(Seen()))
-        bus.start()
-        with pytest.raises(TopologyMismatch):
-            other.start()
-
     @needs("disconnect")
-    def test_after_a_lost_connection_the_order_of_each_key_is_kept(self, stage: Stage) -> None:
-        event, book, bus = stage.event(Step, key="{customer}"), Book(), stage.bus()
-        active = Seen[int]()
-        self._serve(bus, event, book, active, 0, partitions=2, concurrency=4)
-        bus.start().publish_many(event(str(key), number) for number in range(20) for key in range(6))
-        active.wait(10)
+    def test_what_a_lost_connection_took_back_is_handled_when_it_comes_again_and_not_before(self, stage: Stage) -> None:
+        event, calls, bus = stage.event(Step, key="{customer}"), Seen[tuple[str, int]](), stage.bus()
+        begun, go = threading.Event(), threading.Event()
+
+        @bus.subscribe(event, ordered=True, retry=Retry(attempts=50, backoff=None))
+        def handle(step: Step, delivery: Delivery) -> None:
+            calls.add((step.customer, step.number))
+            if not go.is_set():
+                begun.set()
+                go.wait(20)
+                raise RuntimeError("its delivery is lost, so that it is not tried again in its place")
+
+        bus.start().publish_many([event("a", 0), event("a", 1), *(event(str(key), 0) for key in range(8))])
+        assert begun.wait(10)
+        eventually(lambda: bus.real._runtime.parked == 1)
         stage.suite.disconnect(stage.transport)
-        eventually(lambda: book.count == 120, 30)
-        book.check(6, 20)
+        eventually(lambda: bus.health().reconnects > 0, 20)
+        bus.wait_ready()
+        bus.publish(event("last", 0))
+        go.set()
+        calls.wait(12)
+        eventually(lambda: bus.real._runtime.idle())
+        assert calls.all[:1] == [("a", 0)]
+        expected = [("a", 0), ("a", 1), *((str(key), 0) for key in range(8)), ("last", 0)]
+        assert sorted(calls.all[1:]) == sorted(expected), "each once"
+        assert [number for key, number in calls.all if key == "a"] == [0, 0, 1]
