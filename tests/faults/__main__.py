@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.faults.catalogue import faults
+from tests.faults.controls import Caught, run_controls
 from tests.faults.harness import Result
 from tests.faults.suite import Suite
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the faults")
     parser.add_argument("--repeats", type=int, help="runs of each fault (default: what the fault says)")
     parser.add_argument("--seed", type=int, help="seed of the first run; the others count up from it")
+    parser.add_argument("--controls", action="store_true", help="run the negative controls (of the names given)")
     parser.add_argument("--keep", type=Path, help="folder for the records (default: a temporary one)")
     given = parser.parse_args()
     known = faults()
@@ -27,17 +29,31 @@ def main() -> int:
         for name, cls in known.items():
             print(f"{name:24} {cls.title}")
         return 0
-    for name in given.names:
+    for name in given.names if not given.controls else ():
         if name not in known:
             parser.error(f"no fault is named {name!r}; see --list")
     folder = given.keep or Path(tempfile.mkdtemp(prefix="eventbus-faults-"))
     seed = given.seed if given.seed is not None else secrets.randbelow(1_000_000)
     print(f"records: {folder}; first seed: {seed}", flush=True)
     began = time.monotonic()
+    if given.controls:
+        with Suite(folder) as suite:
+            caught = run_controls(suite, seed, given.names, tell_control)
+        print(f"caught {sum(one.caught for one in caught)}/{len(caught)} in {time.monotonic() - began:.0f} s")
+        return 0 if all(one.caught for one in caught) else 1
     with Suite(folder) as suite:
         results = suite.run([known[name] for name in given.names or known], seed, given.repeats, tell)
     print(f"{len(results)} runs in {time.monotonic() - began:.0f} s")
     return 0 if all(result.passed for result in results) else 1
+
+
+def tell_control(one: Caught) -> None:
+    state = "caught" if one.caught else f"NOT CAUGHT ({one.result.invalid or sorted(one.result.codes)})"
+    found = ", ".join(sorted(set().union(*one.sides.values()))) if one.sides else ""
+    print(
+        f"{one.control.mutant:24} by {one.control.fault.name:24} {one.result.seconds:5.1f} s  {state}: {found}",
+        flush=True,
+    )
 
 
 def tell(result: Result) -> None:

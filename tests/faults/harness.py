@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from tests.faults.brokers import Node, Site
 from tests.faults.oracle import OUTCOMES, Log, Rules, Verdict, judge
-from tests.faults.processes import Hung, Process
+from tests.faults.processes import Hung, Process, together
 from tests.faults.proxy import Proxy
 
 log = logging.getLogger("tests.faults")
@@ -96,7 +96,7 @@ class Run:
         self.site: Site = node.site(fault.name)
         self.proxy: Proxy | None = None
         self.environment: dict[str, str] = {}
-        self.hooks = [*fault.load.hooks, *([f"tests.faults.controls:{mutant}"] if mutant else [])]
+        self.hooks = [*fault.load.hooks, *([f"tests.faults.mutants:{mutant}"] if mutant else [])]
         self.extra: dict[str, dict[str, Any]] = {"publisher": {}, "worker": {}}
         self.killed: set[int] = set()
         self.dead: dict[str, set[str]] = {name: set() for name in SIDES}
@@ -123,7 +123,7 @@ class Run:
         known = side.publishers if kind == "publisher" else side.workers
         settings = {
             "side": side.name, "url": self.fault.url(self), "service": f"{side.name}-{kind}",
-            "seed": self.random.randrange(1 << 30), "hooks": self.hooks, "accident": None,
+            "seed": self.random.randrange(1 << 30), "hooks": self.hooks,
             **{name: getattr(load, name) for name in (
                 "rate", "count", "size", "timeout", "window", "grace", "work", "concurrency", "prefetch", "groups",
                 "lanes",
@@ -233,17 +233,25 @@ class Run:
 
     def quiet(self, timeout: float) -> None:
         """Publishers end with all outcomes; then until everything confirmed is handled."""
+        self.stop_publishers()
+        until = time.monotonic() + timeout
         for side in self.sides.values():
-            if side.publisher.alive:
-                side.publisher.tell("stop")
-        for side in self.sides.values():
-            if side.publisher.alive:
-                side.publisher.stop(within=self.load.timeout + self.load.grace + 2.0)
-        for side in self.sides.values():
+            left = max(0.0, until - time.monotonic())
             try:
-                wait_for(lambda s=side: self.all_handled(s), timeout, "quiet", every=self.fault.poll)  # type: ignore[misc]
+                wait_for(lambda s=side: self.all_handled(s), left, "quiet", every=self.fault.poll)  # type: ignore[misc]
             except AssertionError:
                 pass  # the judge counts what is missing
+
+    def stop_publishers(self) -> None:
+        """Publishers end: no new messages, the outcomes of all, and closing in time."""
+        within = self.load.timeout + self.load.grace + 1.0
+        running = [process for side in self.sides.values() for process in side.publishers if process.alive]
+        together(lambda process: process.stop(within=within), running)
+
+    def stop_workers(self) -> None:
+        """Workers end by SIGTERM, in time."""
+        running = [process for side in self.sides.values() for process in side.workers if process.alive]
+        together(Process.terminate, running)
 
     def settled(self, side: Side) -> bool:
         """Whether nothing is under way: every publish has its outcome, and all that was confirmed is handled."""
@@ -252,13 +260,6 @@ class Run:
     def all_handled(self, side: Side) -> bool:
         """Whether every confirmed message was handled in every group."""
         return not side.log.poll().missing(self.load.groups, self.dead[side.name])
-
-    def end(self) -> None:
-        """Workers end by SIGTERM."""
-        for side in self.sides.values():
-            for worker in side.workers:
-                if worker.alive:
-                    worker.terminate()
 
     def clean(self) -> None:
         """Leave nothing behind."""
@@ -286,6 +287,7 @@ class Fault:
     url_options: ClassVar[dict[str, Any]] = {}
     worker_hooks: ClassVar[tuple[str, ...]] = ()
     quiet_seconds: ClassVar[float] = 20.0
+    settle_seconds: ClassVar[float] = 40.0
     poll: ClassVar[float] = POLL
     resends: ClassVar[bool] = True
     losses: ClassVar[bool] = True
@@ -322,7 +324,7 @@ class Fault:
 
     def settle(self, run: Run) -> None:
         """After the heal: until fresh messages flow. They are the canary."""
-        run.until(lambda side: run.fresh(side) >= 20, 40, "fresh messages to flow after the fault")
+        run.until(lambda side: run.fresh(side) >= 20, self.settle_seconds, "fresh messages to flow after the fault")
 
     def check(self, run: Run, side: Side, verdict: Verdict) -> None:
         """Whatever else this fault must show."""
@@ -337,6 +339,8 @@ class Result:
     seconds: float = 0.0
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     invalid: str | None = None
+    happened: bool = False
+    """Whether the fault was witnessed."""
     folder: Path | None = None
 
     @property
@@ -361,12 +365,11 @@ def execute(fault: Fault, node: Node, folder: Path, seed: int, mutant: str | Non
     run = Run(fault, node, folder, seed, mutant)
     result = Result(fault, seed, folder=folder)
     stuck: list[str] = []
-    happened = False
     try:
         _prepare(run)
         fault.inject(run)
         fault.witness(run)
-        happened = True
+        result.happened = True
         fault.heal(run)
         if run.healed is None:
             run.mark_healed()
@@ -381,7 +384,7 @@ def execute(fault: Fault, node: Node, folder: Path, seed: int, mutant: str | Non
         if result.invalid is None:
             _finish(run, stuck)
             for side in run.sides.values():
-                result.verdicts[side.name] = _judged(run, side, stuck, happened)
+                result.verdicts[side.name] = _judged(run, side, stuck, result.happened)
     finally:
         fault.undo(run)
         run.clean()
@@ -402,7 +405,7 @@ def _finish(run: Run, stuck: list[str]) -> None:
         run.fault.undo(run)  # what is stuck already need not hold up the rest
     run.quiet(run.fault.quiet_seconds if not stuck else 5.0)
     try:
-        run.end()
+        run.stop_workers()
     except Hung as error:
         stuck.append(str(error))
 

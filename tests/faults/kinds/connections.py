@@ -48,7 +48,7 @@ class ConnectionsClosed(Fault):
     load = Load(work=0.02, rate=40)
 
     def inject(self, run: Run) -> None:
-        run.flow(run.random.randint(5, 60))
+        run.flow(run.random.randint(5, 20))
         self.closed = run.site.close_connections("", least=3 * len(run.sides))
 
     def witness(self, run: Run) -> None:
@@ -85,7 +85,7 @@ class BrokerFrozen(Fault):
 
     def witness(self, run: Run) -> None:
         run.must(self.state == "T", f"the broker was in state {self.state}")
-        run.until(lambda s: run.outcomes(s, "unknown") or run.outcomes(s, "not_sent"), 10, "deadlines to pass")
+        run.until(lambda s: len(s.log.poll().outcomes) > len(s.log.confirmed()), 10, "deadlines to pass")
 
     def check(self, run: Run, side: Side, verdict: Verdict) -> None:
         if verdict.gap < 2 * run.load.heartbeat:

@@ -10,6 +10,7 @@ import pika
 
 from tests.faults.harness import Fault, Load, Run, Side, wait_for
 from tests.faults.oracle import Verdict
+from tests.faults.processes import Process, together
 
 EVENTS = "eventbus.events"
 
@@ -45,12 +46,11 @@ class WorkerKilled(Fault):
     resends = False
     where: ClassVar[str] = "in"
 
-    def prepare(self, run: Run) -> None:
-        run.extra["worker"]["accident"] = {"where": self.where, "at": run.random.randint(40, 90)}
-
     def inject(self, run: Run) -> None:
+        run.flow(run.random.randint(5, 60))
+        for side in run.sides.values():
+            side.worker.tell(f"accident {self.where}")
         run.until(lambda s: s.log.poll().facts("accident"), 30, "the accident")
-        run.extra["worker"]["accident"] = None
         for side in run.sides.values():
             run.killed.add(side.worker.pid)
             side.worker.reap(5.0)
@@ -183,7 +183,7 @@ class Terminated(Fault):
         run.flow(run.random.randint(5, 30))
         for side in run.sides.values():
             run.start("worker", side)
-            side.workers[-2].terminate()
+        together(Process.terminate, [side.workers[0] for side in run.sides.values()])
 
     def witness(self, run: Run) -> None:
         for side in run.sides.values():
@@ -267,7 +267,7 @@ class Poisoned(Fault):
         for group in run.load.groups:
             queue = run.queue(side.name, group) + ".dead"
             try:
-                wait_for(lambda q=queue: run.site.ready(q) >= len(POISON), 10, "the dead letters")  # type: ignore[misc]
+                wait_for(lambda q=queue: run.site.ready(q) >= len(POISON), 3, "the dead letters")  # type: ignore[misc]
             except AssertionError:
                 pass
             found = run.site.take(queue)

@@ -82,11 +82,8 @@ class StoppedInAlarm(Fault):
     def inject(self, run: Run) -> None:
         run.node.ctl("set_vm_memory_high_watermark", "0")
         run.until(lambda s: any(f["blocked"] for f in run.health(s, s.publisher)), 20, "publishers to be blocked")
-        for side in run.sides.values():
-            side.publisher.tell("stop")
-            side.worker.terminate()
-        for side in run.sides.values():
-            side.publisher.stop(within=run.load.timeout + run.load.grace + 1.0)
+        run.stop_workers()
+        run.stop_publishers()
 
     def witness(self, run: Run) -> None:
         run.must("memory" in run.node.ctl("eval", "rabbit_alarm:get_alarms()."), "the alarm was off")
@@ -113,11 +110,8 @@ class StoppedWhileFrozen(Fault):
         run.node.broker.pause()
         began = time.monotonic()
         try:
-            for side in run.sides.values():
-                side.publisher.tell("stop")
-                side.worker.terminate()
-            for side in run.sides.values():
-                side.publisher.stop(within=run.load.timeout + run.load.grace + 1.0)
+            run.stop_workers()
+            run.stop_publishers()
         finally:
             run.node.broker.resume()
         self.seconds = time.monotonic() - began
@@ -155,7 +149,7 @@ class Backlog(Fault):
         for side in run.sides.values():
             wait_for(lambda s=side: not s.publisher.alive, 240, "all to be published", every=0.5)  # type: ignore[misc]
             side.publisher.reap(1.0)
-        self.waiting = {name: run.site.ready(run.queue(name, "parallel")) for name in run.sides}
+        self.waiting = {name: len(side.log.poll().missing(run.load.groups)) for name, side in run.sides.items()}
         lines = run.node.ctl("list_channels", "-p", run.site.vhost, "messages_unacknowledged", "prefetch_count")
         self.unsettled = [int(line.split()[0]) for line in lines.splitlines() if line.split()[0].isdigit()]
 

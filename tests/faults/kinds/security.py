@@ -83,7 +83,7 @@ class PasswordChanged(Fault):
         run.site.password = self.password
         for side in run.sides.values():
             side.worker.reap(1.0)
-            side.publisher.stop(within=run.load.timeout + run.load.grace)
+        run.stop_publishers()
         run.mark_healed()
         for side in run.sides.values():
             run.start("worker", side)

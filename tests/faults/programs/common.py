@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import logging
@@ -11,7 +12,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Program:
         self.stopping = threading.Event()
         self.paused = threading.Event()
         self.work = float(self.settings.work)
+        self.accident = ""
+        self.sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         random.seed(self.settings.seed)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s %(levelname)s %(message)s")
         for hook in self.settings.hooks:
@@ -81,6 +84,8 @@ class Program:
                 self.paused.clear()
             elif command.startswith("work "):
                 self.work = float(command[5:])
+            elif command.startswith("accident "):
+                self.accident = command[9:]
             elif command == "tell":
                 self.record.state("told", wall=time.time())
             else:

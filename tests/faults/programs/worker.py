@@ -37,7 +37,7 @@ class Handling:
             group=self.group, n=number, id=step.id, key=step.key, seq=step.seq,
             mid=delivery.id, attempt=delivery.attempt, redelivered=delivery.redelivered,
         )  # fmt: skip
-        self._accident("in", number)
+        self._accident("in")
         settings = self.program.settings
         if settings.fails and self.group == "parallel" and step.seq % settings.fails == 0 and delivery.attempt < 3:
             self.program.record("end", group=self.group, n=number, id=step.id, ok=False)
@@ -49,11 +49,10 @@ class Handling:
     def end(self, step: Step, number: int) -> None:
         """Its end."""
         self.program.record("end", group=self.group, n=number, id=step.id, ok=True)
-        self._accident("after", number)
+        self._accident("after")
 
-    def _accident(self, where: str, number: int) -> None:
-        accident = self.program.settings.accident
-        if accident and accident["where"] == where and self.group == "parallel" and number == accident["at"]:
+    def _accident(self, where: str) -> None:
+        if self.program.accident == where and self.group == "parallel":
             self.program.record("accident", where=where)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -153,7 +152,7 @@ async def run_async(program: Program) -> int:
         @bus.subscribe(Step, **topic_of(program), **options)
         async def handle(step: Step, delivery: Delivery) -> None:
             number = handling.begin(step, delivery)
-            await asyncio.sleep(program.work)
+            await program.sleep(program.work)
             handling.end(step, number)
 
     for group, options in subscriptions(program).items():
