@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from eventbus._codecs import Codecs
 from eventbus._errors import ConfigurationError, EncodingError, MessageTooLarge
@@ -100,7 +101,8 @@ class Encoder:
         shape = self._shapes.get((type(event), request)) or self._shape(type(event), request)
         spec = shape.spec
         if options is NO_OPTIONS and spec is not None and not request:
-            return self._as_declared(event, shape, spec)
+            message = self._as_declared(event, shape, spec)
+            return message if spec.key is None else replace(message, headers=key_headers(spec.key(event)))
         topic = options.topic
         if topic is None:
             if spec is None:
@@ -156,7 +158,6 @@ class Encoder:
             time=time.time(),
             subject=topic,
             dataschema=spec.dataschema,
-            headers=NO_HEADERS if spec.key is None else key_headers(spec.key(event)),
             priority=spec.priority,
             ttl=spec.ttl,
             persistent=spec.persistent,

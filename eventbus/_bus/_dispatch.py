@@ -60,7 +60,7 @@ class Dispatch:
         """The context of a batch."""
         return BatchContext(self._bus, deliveries)
 
-    def finish(self, delivery: Delivery, error: BaseException | None, result: Any, *, report: bool = True) -> None:
+    def finish(self, delivery: Delivery, error: BaseException | None, result: Any, report: bool = True) -> None:
         """Settle by how the handling ended; a responder's answer goes out first."""
         subscription = delivery.subscription
         if subscription.responder and delivery.message.reply_to is not None:
