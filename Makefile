@@ -1,13 +1,16 @@
 # A fresh machine needs Python 3.11 or newer, make, and root or Docker (for RabbitMQ). Start with: make demo
 
 BROKER ?= memory
+BROKER_VERSION ?=
+MINUTES ?= 10
+ON_BROKER := $(if $(filter 4,$(BROKER_VERSION)),EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4)
 PY := .venv/bin/python
 DISTRIBUTIONS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard transports/*/pyproject.toml plugins/*/pyproject.toml)))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rabbitmq4 lint types format bench fuzz broker database lock clean
+.PHONY: help demo test test-rabbitmq4 test-faults soak lint types format bench fuzz broker database lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
@@ -43,6 +46,13 @@ bench: $(READY) broker  ## Measure us and our peers side by side (a quick run), 
 fuzz: $(READY)  ## Feed the AMQP reader with hostile bytes for a minute
 	$(PY) -m tests.fuzz.fuzz_lane --seconds 60
 
+test-faults: $(READY) $(if $(filter 4,$(BROKER_VERSION)),,broker)  ## All faults against real brokers, with a table (BROKER_VERSION=4: on RabbitMQ 4)
+	$(if $(filter 4,$(BROKER_VERSION)),@tools/bootstrap.sh broker4)
+	$(ON_BROKER) $(PY) -m tests.faults --everything --report fault-report
+
+soak: $(READY) broker  ## Ten minutes under load with a random fault every 20 s (MINUTES=10)
+	$(PY) -m tests.faults.soak --minutes $(MINUTES)
+
 broker:  ## Make sure that a RabbitMQ can be started, installing it if need be
 	@tools/bootstrap.sh broker
 
@@ -53,7 +63,7 @@ lock: .boot/.ready  ## Choose the newest allowed third-party versions: writes co
 	tools/bootstrap.sh lock $(DISTRIBUTIONS)
 
 clean:  ## Remove everything that make made
-	rm -rf .venv .boot .bench .rabbitmq4 benchmark-report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .boot .bench .rabbitmq4 benchmark-report fault-report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf $(foreach folder,$(DISTRIBUTIONS),$(folder)/dist $(folder)/build)
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -8,14 +8,24 @@ from types import ModuleType
 from tests.faults.harness import Fault
 from tests.faults.kinds import cluster, connections, network, programs, resources, security, surroundings, topology
 
-MODULES: tuple[ModuleType, ...] = (connections, network, topology, resources, programs, security, surroundings, cluster)
+MODULES: tuple[ModuleType, ...] = (
+    network, topology, resources, programs, surroundings, security, connections, cluster,
+)  # fmt: skip
+ORDER = ("shared", "mortal", "cluster")
 
 
 def faults() -> dict[str, type[Fault]]:
-    """Every fault of the suite, in the order in which they run."""
-    found: dict[str, type[Fault]] = {}
+    """Every fault, in the order in which they run: by broker, so that each broker can go when it is done with."""
+    found: list[type[Fault]] = []
     for module in MODULES:
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, Fault) and cls.__module__ == module.__name__ and "name" in vars(cls):
-                found[cls.name] = cls
-    return found
+                found.append(cls)
+    return {cls.name: cls for cls in sorted(found, key=lambda cls: ORDER.index(cls.node))}
+
+
+SHORT = ("closed-by-operator", "cut-in-frame", "worker-killed-before-ack", "unroutable")
+"""For every test run: a lost connection of each kind, a killed program, an outcome that is no confirm."""
+
+FULL = tuple(name for name in faults() if name != "small-backlog")
+"""For the whole suite: the small backlog is the big one in short."""

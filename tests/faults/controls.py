@@ -41,6 +41,11 @@ class Caught:
         }
 
     @property
+    def reasons(self) -> list[str]:
+        """The kinds of problems by which it was found out."""
+        return sorted({code for codes in self.sides.values() for code in codes})
+
+    @property
     def caught(self) -> bool:
         """Whether every side was found out, for the right reason."""
         return self.result.happened and bool(self.sides) and all(self.sides.values())
@@ -91,14 +96,15 @@ def run_controls(suite: Suite, seed: int, names: Sequence[str], tell: Callable[[
     for number, one in enumerate(CONTROLS):
         if names and one.mutant not in names:
             continue
-        found.append(_once(suite, one, seed + number))
+        found.append(once(suite, one, seed + number))
         if found[-1].result.invalid is not None:  # a fault that did not happen proves nothing either way
-            found[-1] = _once(suite, one, seed + number + 1000)
+            found[-1] = once(suite, one, seed + number + 1000)
         tell(found[-1])
     return found
 
 
-def _once(suite: Suite, one: Control, seed: int) -> Caught:
+def once(suite: Suite, one: Control, seed: int) -> Caught:
+    """Run a broken variant once."""
     fault = with_load(one.fault, **one.load)
     # What is lost need not be waited for.
     fault.settle_seconds = 8.0  # type: ignore[misc]
