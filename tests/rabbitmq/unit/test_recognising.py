@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from eventbus._cloudevents import parse_time
 from eventbus._ids import correlation_id, uuid7
+from eventbus._keys import key_headers
 from eventbus._message import Message
 from eventbus._replies import deadline_headers
 
@@ -97,7 +98,9 @@ def test_the_second_message_of_a_kind_is_recognised_and_reads_as_in_full(
 
 def test_any_byte_may_be_another_and_the_result_is_still_that_of_reading_in_full() -> None:
     one = message(
-        headers={"tenant": "a", **deadline_headers(10)}, correlation_id=correlation_id(), reply_to="amq.gen-x"
+        headers={"tenant": "a", **deadline_headers(10), **key_headers("customer-7")},
+        correlation_id=correlation_id(),
+        reply_to="amq.gen-x",
     )
     payload = header(one)
     for at in range(len(payload)):
@@ -113,6 +116,44 @@ def test_any_byte_may_be_another_and_the_result_is_still_that_of_reading_in_full
                 continue
             found, _ = by(reader, other)
             assert same(found, expected), (at, value)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=2, max_size=6), st.booleans())
+def test_keys_are_read_as_in_full(keys: list[str], with_more: bool) -> None:
+    reader = HeaderReader()
+    for key in keys:
+        payload = header(message(headers={"tenant": "a", **key_headers(key)} if with_more else key_headers(key)))
+        found, _ = by(reader, payload)
+        assert same(found, in_full(payload))
+
+
+def test_messages_of_different_keys_are_recognised() -> None:
+    reader, quickly = HeaderReader(), []
+    for number in range(200):
+        payload = header(message(headers=key_headers(f"customer-{number:03}")))
+        found, quick = by(reader, payload)
+        assert found.headers == key_headers(f"customer-{number:03}")
+        quickly.append(quick)
+    assert quickly.count(False) == 2, "one for slots of one digit, one for those of two"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"eventbus-key": "k" * 9},
+        {"eventbus-key": 5, "eventbus-slot-1": True},
+        {"eventbus-key": "k", "eventbus-slot-1": False},
+        {"eventbus-key": "k", "eventbus-slot-1": True, "eventbus-slot-2": True},
+        {"eventbus-slot-1": True},
+        {"eventbus-key": "eventbus-slot-1t\x01", "eventbus-slot-1": True},
+        {"eventbus-key": "é", "eventbus-slot-1": True},
+    ],
+)
+def test_keys_that_others_wrote_are_read_as_in_full(headers: dict[str, Any]) -> None:
+    reader = HeaderReader()
+    for tenant in ("a", "b", "b"):
+        payload = header(message(headers={"tenant": tenant, **headers}))
+        assert same(by(reader, payload)[0], in_full(payload))
 
 
 def test_headers_given_to_two_handlers_are_two() -> None:

@@ -1,8 +1,9 @@
 """Reading content headers that look like one read before.
 
-The headers of one event class differ in a few values of known length: id, time, correlation id, a request's deadline.
-AMQP puts the length before every value; so where a header is as long as an earlier one, and equal to it outside of
-those values, reading it in full would find the same fields at the same places. That takes a fifth of the time.
+The headers of one event class differ in a few values of known length: id, time, correlation id, ordering key and its
+slot, a request's deadline. AMQP puts the length before every value; so where a header is as long as an earlier one, and
+equal to it outside of those values, reading it in full would find the same fields at the same places. That takes a
+fifth of the time.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from eventbus._cloudevents import parse_time
-from eventbus._message import Message
+from eventbus._keys import KEY, SLOT_HEADERS
+from eventbus._message import NO_HEADERS, Message
 from eventbus._replies import DEADLINE
 from eventbus._settlement import ATTEMPT
 from eventbus_rabbitmq._mapping import BROKERS_OWN, read_message
@@ -28,6 +31,8 @@ MOST_MISSES = 16
 _BODY_SIZE = slice(4, 12)
 _NUMBER = struct.Struct(">q")
 _DEADLINE_KEY = bytes((len(DEADLINE),)) + DEADLINE.encode()
+_ORDERING_KEY = bytes((len(KEY),)) + KEY.encode() + b"S"
+_SLOT = SLOT_HEADERS[0][:-1]
 
 
 class Recognised(msgspec.Struct, frozen=True, gc=False):
@@ -37,14 +42,14 @@ class Recognised(msgspec.Struct, frozen=True, gc=False):
     id: str
     time: float
     correlation_id: str | None
-    deadline: int | None
+    varying: Mapping[str, Any]
 
     def message(self, exchange: str, topic: str, body: bytes) -> Message:
         """The message; the same that reading the header in full gives."""
         known = self.shape.known
         headers: Mapping[str, Any] = known.headers
-        if headers:
-            headers = {**headers, DEADLINE: self.deadline} if self.deadline is not None else dict(headers)
+        if headers or self.varying:
+            headers = {**headers, **self.varying}
         return Message(
             exchange=exchange,
             topic=topic,
@@ -70,10 +75,24 @@ class Recognised(msgspec.Struct, frozen=True, gc=False):
 class Shape:
     """Where the values are that differ, and what stands everywhere else."""
 
-    __slots__ = ("_constants", "_correlation", "_deadline", "_id", "_message_id", "_time", "known")
+    __slots__ = (
+        "_constants",
+        "_correlation",
+        "_deadline",
+        "_id",
+        "_key",
+        "_message_id",
+        "_slot",
+        "_time",
+        "_varies",
+        "known",
+    )
 
     def __init__(self, payload: bytes, known: Message, spans: dict[str, slice]) -> None:
-        self.known = known
+        varying = [name for name in known.headers if name == DEADLINE or ("key" in spans and _is_keys(name))]
+        self.known = replace(known, headers={k: v for k, v in known.headers.items() if k not in varying})
+        self._key, self._slot = spans.get("key"), spans.get("slot")
+        self._varies = bool(varying)
         self._id, self._message_id, self._time = spans["id"], spans["message_id"], spans["time"]
         self._correlation, self._deadline = spans.get("correlation_id"), spans.get("deadline")
         at, constants = 0, []
@@ -96,12 +115,23 @@ class Shape:
                 correlation = payload[self._correlation].decode("ascii")
             time = seconds_of(payload[self._time].decode("ascii"))
             text = ident.decode("ascii")
+            varying = self._varying(payload) if self._varies else NO_HEADERS
         except UnicodeDecodeError:
             return None
         if not time:  # no time at all: the timestamp stands in for it
             return None
-        deadline = None if self._deadline is None else _NUMBER.unpack(payload[self._deadline])[0]
-        return Recognised(self, text, time, correlation, deadline)
+        return Recognised(self, text, time, correlation, varying)
+
+    def _varying(self, payload: bytes) -> Mapping[str, Any]:
+        """The headers whose values differ."""
+        found: dict[str, Any] = {}
+        if self._deadline is not None:
+            found[DEADLINE] = _NUMBER.unpack(payload[self._deadline])[0]
+        if self._key is not None:
+            found[KEY] = payload[self._key].decode("ascii")
+        if self._slot is not None:
+            found[_SLOT + payload[self._slot].decode("ascii")] = True
+        return found
 
 
 class HeaderReader:
@@ -165,9 +195,27 @@ def shape_of(payload: bytes, properties: Properties) -> Shape | None:
             spans["correlation_id"] = slice(at - len(correlation) + 1, at)
         if DEADLINE in headers:
             spans["deadline"] = _after(payload, _DEADLINE_KEY + b"l", 8)
+        spans.update(_spans_of_key(payload, headers))
     except ValueError:
         return None
     return Shape(payload, known, spans)
+
+
+def _is_keys(name: str) -> bool:
+    """Whether a header belongs to the ordering key."""
+    return name == KEY or name.startswith(_SLOT)
+
+
+def _spans_of_key(payload: bytes, headers: Mapping[str, Any]) -> dict[str, slice]:
+    """Where the ordering key is, and the number of its slot, as we write them; nothing where others did."""
+    key, slots = headers.get(KEY), [name for name in headers if name.startswith(_SLOT)]
+    if not isinstance(key, str) or not key.isascii() or len(slots) > 1 or any(headers[s] is not True for s in slots):
+        return {}
+    spans = {"key": _after(payload, _ORDERING_KEY + len(key).to_bytes(4), len(key))}
+    for name in slots:
+        whole = _after(payload, bytes((len(name),)) + name.encode() + b"t\x01", 0).start - 2
+        spans["slot"] = slice(whole - len(name) + len(_SLOT), whole)
+    return spans
 
 
 def _after(payload: bytes, pattern: bytes, length: int) -> slice:
