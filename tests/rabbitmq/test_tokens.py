@@ -91,7 +91,7 @@ def test_a_token_is_renewed_on_the_open_connection(
     oauth: tuple[LocalBroker, Issuer], caplog: pytest.LogCaptureFixture
 ) -> None:
     broker, issuer = oauth
-    caplog.set_level(logging.DEBUG)
+    everything(caplog)
     seen: list[int] = []
     with EventBus(url(broker), service="tokens", credentials=issuer.credentials) as bus:
         bus.subscribe(Ticked, broadcast=True)(lambda event: seen.append(event.number))
@@ -109,6 +109,12 @@ def test_a_token_is_renewed_on_the_open_connection(
     assert all(name.startswith("eventbus-credentials") for name in issuer.threads), "never on the I/O thread"
 
 
+def everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Have all that anybody says, also those whom the command line has told to be quiet."""
+    for name in (None, "eventbus", "pika", "aio_pika", "aiormq", "asyncio"):
+        caplog.set_level(logging.DEBUG, name)
+
+
 def nothing_shown(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
     """No token in any log, at any level, of anybody."""
     assert "DEBUG" in caplog.text
@@ -117,7 +123,7 @@ def nothing_shown(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_async_bus_renews_it_too(oauth: tuple[LocalBroker, Issuer], caplog: pytest.LogCaptureFixture) -> None:
     broker, issuer = oauth
-    caplog.set_level(logging.DEBUG)
+    everything(caplog)
 
     async def run() -> None:
         async with AsyncEventBus(url(broker), service="tokens", credentials=issuer.credentials) as bus:
