@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eventbus._batch import Batch
 from eventbus._delivery import Delivery
 from eventbus._errors import TopologyMismatch
 from eventbus._topology import Queue
@@ -236,6 +237,30 @@ class Lifecycle:
         again.subscribe(event)(noting(seen))
         again.start()
         assert seen.wait() == [event(1)], "what was not finished is delivered again"
+
+    def test_stopping_is_bounded_though_a_batch_never_ends(self, stage: Stage) -> None:
+        event, begun, go, bus = stage.event(Number), threading.Event(), threading.Event(), stage.bus()
+
+        @bus.subscribe(event, batch=Batch(size=2, wait=0.05))
+        def handle(numbers: list[Number]) -> None:
+            begun.set()
+            go.wait(20)
+
+        bus.start().publish_many([event(0), event(1)])
+        assert begun.wait(10)
+        began = time.monotonic()
+        report = bus.stop(0.2)
+        assert time.monotonic() - began < 3.0
+        assert report.abandoned == 1
+        go.set()
+        again, seen = stage.bus(), Seen[int]()
+
+        @again.subscribe(event)
+        def note(number: Number) -> None:
+            seen.add(number.value)
+
+        again.start()
+        assert sorted(seen.wait(2)) == [0, 1], "what was not finished is delivered again"
 
     def test_two_buses_on_one_transport_live_side_by_side(self, stage: Stage) -> None:
         event, seen = stage.event(Number), Seen[Number]()

@@ -17,7 +17,7 @@ from eventbus.testing._eventually import eventually
 from eventbus.testing._facade import Bus
 from eventbus.testing._features import needs
 from eventbus.testing._stage import Stage
-from eventbus.testing.scenarios.samples import Gauge, Number, Seen
+from eventbus.testing.scenarios.samples import Gauge, Number, Seen, noting
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,26 @@ class Ordering:
         eventually(lambda: book.count == 100)
         book.check(5, 20)
         assert set(active.all) == {0, 1}
+
+    def test_stopping_is_bounded_though_an_ordered_handler_never_ends(self, stage: Stage) -> None:
+        event, begun, go, bus = stage.event(Step, key="{customer}"), threading.Event(), threading.Event(), stage.bus()
+
+        @bus.subscribe(event, ordered=True)
+        def handle(step: Step) -> None:
+            begun.set()
+            go.wait(20)
+
+        bus.start().publish_many([event("k", 0), event("k", 1)])
+        assert begun.wait(10)
+        began = time.monotonic()
+        report = bus.stop(0.2)
+        assert time.monotonic() - began < 3.0
+        assert report.abandoned == 1
+        go.set()
+        again, seen = stage.bus(), Seen[Step]()
+        again.subscribe(event, ordered=True)(noting(seen))
+        again.start()
+        assert seen.wait(2) == [event("k", 0), event("k", 1)], "what was not finished is delivered again, in order"
 
     def test_what_one_process_had_comes_to_the_next_one_before_anything_later(self, stage: Stage) -> None:
         event, held, seen = stage.event(Number), Seen[Delivery](), Seen[int]()
