@@ -1,4 +1,4 @@
-"""Messages as text for ``eventbus tail``: a line for people, or a JSON document a line; whatever strangers wrote."""
+"""Messages as text: a line for people, or a JSON document a line; whatever strangers wrote."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _DEEPEST = 16
 
 def as_line(incoming: Incoming, now: float) -> str:
     """A message in a line; nothing in it can move the cursor or colour the screen."""
-    message = _unwrapped(incoming.message)
+    message = unwrapped(incoming.message)
     when = _time(message.time) or _time(now)
-    names = f"{_short(message.topic)} type={_short(message.type) or '?'} from={_short(message.source) or '?'}"
+    names = f"{short(message.topic)} type={short(message.type) or '?'} from={short(message.source) or '?'}"
     problem = f" [{incoming.problem}]" if incoming.problem is not None else ""
     return printable(f"{when} {names} {len(message.body)} B{problem} {_body_text(message)}")
 
@@ -29,7 +29,7 @@ def as_json_line(incoming: Incoming) -> str:
     """A message as one JSON document; a body that is no JSON stands in ``body_text`` or ``body_base64``."""
     import orjson
 
-    message = _unwrapped(incoming.message)
+    message = unwrapped(incoming.message)
     found: dict[str, Any] = {
         "id": message.id,
         "topic": message.topic,
@@ -44,10 +44,10 @@ def as_json_line(incoming: Incoming) -> str:
         "problem": incoming.problem,
         "size": len(message.body),
     }
-    return printable_json(orjson.dumps({**_plain(found), **_body_json(message)}).decode())
+    return printable_json(orjson.dumps({**plain(found), **body_json(message)}).decode())
 
 
-def _body_json(message: Message) -> dict[str, Any]:
+def body_json(message: Message) -> dict[str, Any]:
     import base64
 
     import orjson
@@ -62,7 +62,7 @@ def _body_json(message: Message) -> dict[str, Any]:
         return {"body_base64": base64.b64encode(message.body).decode()}
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A value as JSON has it, whatever strangers put into a header."""
     if isinstance(value, (bool, float)) or value is None:
         return value
@@ -71,17 +71,17 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if depth >= _DEEPEST and isinstance(value, (Mapping, list, tuple)):
         return "..."
     if isinstance(value, Mapping):
-        return {_plain_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
+        return {plain_text(str(name)): plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value]
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else _plain_text(str(value))
+        return [plain(item, depth + 1) for item in value]
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else plain_text(str(value))
 
 
-def _plain_text(text: str) -> str:
+def plain_text(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _unwrapped(message: Message) -> Message:
+def unwrapped(message: Message) -> Message:
     """A structured CloudEvent taken apart; anything else as it is."""
     from eventbus._cloudevents import STRUCTURED, unwrap
     from eventbus._errors import DecodingError
@@ -101,7 +101,7 @@ def _time(seconds: float) -> str:
         return ""
 
 
-def _short(text: str, most: int = _SHOWN_NAME) -> str:
+def short(text: str, most: int = _SHOWN_NAME) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -109,6 +109,6 @@ def _body_text(message: Message) -> str:
     if message.content_encoding not in (None, "", "identity", "utf-8"):
         return f"({len(message.body)} bytes, {message.content_encoding})"
     try:
-        return _short(message.body.decode(), _SHOWN_BODY)
+        return short(message.body.decode(), _SHOWN_BODY)
     except UnicodeDecodeError:
         return f"({len(message.body)} bytes that are no text)"

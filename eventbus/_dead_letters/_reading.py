@@ -28,11 +28,11 @@ from eventbus._settlement import (
     DEAD_TIME,
     EXCHANGE,
     FIRST_SEEN,
+    MAX_ATTEMPT,
     TOPIC,
 )
 
 DEATHS = "x-death"
-DELIVERIES = "x-delivery-count"
 
 MAX_TEXT = 4096
 MAX_TIME = 253_402_300_799  # the last second that a date can have
@@ -78,7 +78,7 @@ def _by_us(message: Message) -> dict[str, Any]:
         "error_type": _text(headers, DEAD_ERROR_TYPE),
         "error": _text(headers, DEAD_ERROR),
         "digest": _text(headers, DEAD_DIGEST),
-        "attempts": max(1, _number(headers, DEAD_ATTEMPTS)),
+        "attempts": _number(headers, DEAD_ATTEMPTS),
         "first_seen": _time(headers.get(FIRST_SEEN)),
         "died": _time(headers.get(DEAD_TIME)),
     }
@@ -91,13 +91,12 @@ def _by_broker(message: Message, death: Mapping[str, Any]) -> dict[str, Any]:
     exchange, topic = _text(death, "exchange"), str(keys[0])[:MAX_TEXT] if isinstance(keys, list) and keys else ""
     if ATTEMPT in headers:  # a copy for a retry, which says where the original went
         exchange, topic = _text(headers, EXCHANGE), _text(headers, TOPIC)
-    crashes = _number(headers, DELIVERIES) if word == "delivery_limit" else 0
     return {
         "queue": _text(death, "queue"),
         "exchange": exchange,
         "topic": topic,
         "reason": f"{word}: {BROKERS_WORDS[word]}" if word in BROKERS_WORDS else word,
-        "attempts": max(1, _number(headers, ATTEMPT), crashes),
+        "attempts": _number(headers, ATTEMPT),
         "first_seen": _time(headers.get(FIRST_SEEN)),
         "died": _time(death.get("time")),
         "by_broker": True,
@@ -128,9 +127,9 @@ def _text(found: Mapping[str, Any], name: str) -> str:
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _number(found: Mapping[str, Any], name: str) -> int:
+def _number(found: Mapping[str, Any], name: str) -> int | None:
     value = found.get(name)
-    return min(value, 1_000_000) if isinstance(value, int) and not isinstance(value, bool) else 0
+    return min(value, MAX_ATTEMPT) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _time(value: object) -> float | None:

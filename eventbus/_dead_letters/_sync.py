@@ -21,9 +21,9 @@ from eventbus._dead_letters._walking import Arrivals, Ready, Stop
 class DeadLetters(Office):
     """The dead letters of a bus's subscriptions, or of the queues named.
 
-    ``target`` is a bus, a transport or a URL; a bus knows its dead-letter queues, else ``queues`` names them, or the
-    queues of the groups. ``timeout`` is seconds for connecting, and for each confirm; ``max_body`` is the most bytes of
-    a body that is read (a bus's own, else 16 MiB).
+    ``target`` is a bus, a transport or a URL. A bus knows its dead-letter queues, and so does a ``topology``; else, or
+    where not all of them are meant, ``queues`` names them, or the queues of the groups. ``timeout`` is seconds for
+    connecting, and for each confirm; ``max_body`` is the most bytes of a body that is read (a bus's own, else 16 MiB).
 
     Making one does nothing yet: each method connects, goes through the queues, and closes. It may be interrupted at any
     moment; what it has not dealt with stays in its queue. All raise ConnectionFailed when the broker cannot be reached

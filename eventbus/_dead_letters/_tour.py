@@ -36,21 +36,21 @@ class Office:
         target: BusCore | Transport | str,
         *,
         queues: Iterable[str | DeadLetterQueue] = (),
+        topology: Topology | None = None,
         timeout: float = 10.0,
         max_body: int | None = None,
     ) -> None:
         self._timeout = timeout
-        known: tuple[DeadLetterQueue, ...] = ()
         if isinstance(target, BusCore):
             self._transport: Transport = target.transport
-            known = queues_of(target.topology())
+            topology = topology or target.topology()
             max_body = max_body or target._settings.max_body
         else:
             self._transport = transport_from(target) if isinstance(target, str) else target
         if not isinstance(self._transport, Transport):
-            raise ConfigurationError(f"dead letters are those of a bus, a transport or a URL, not {type(target)}")
+            raise ConfigurationError(f"dead letters are those of a bus, a transport or a URL, not {target!r}")
         self._settings = LinkSettings(service=SERVICE, max_body=max_body or LinkSettings(service="").max_body)
-        self._places = places_of(tuple(queues), known)
+        self._places = places_of(tuple(queues), queues_of(topology or Topology()))
         if not self._places:
             raise ConfigurationError(
                 "no dead-letter queues are known: give the bus whose subscriptions have some, or queues=[...]"

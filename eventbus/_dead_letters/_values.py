@@ -18,9 +18,9 @@ class DeadMessage(msgspec.Struct, frozen=True, kw_only=True):
     message's own; one that came without gets ``body-`` and a digest of its body.
 
     ``reason``, ``error_type``, ``error`` and ``digest`` tell why: the digest is the same for errors of one type from
-    one place of the code. ``attempts`` counts handlings; ``first_seen`` is when the first one failed, ``died`` when the
-    message was given up. ``by_broker``: the broker moved it by itself, so there is no error, and ``reason`` begins with
-    the broker's word: ``delivery_limit``, ``expired``, ``rejected`` or ``maxlen``
+    one place of the code. ``attempts`` counts handlings (None: nobody has counted them); ``first_seen`` is when the
+    first one failed, ``died`` when the message was given up. ``by_broker``: the broker moved it by itself, so there is
+    no error, and ``reason`` begins with the broker's word: ``delivery_limit``, ``expired``, ``rejected`` or ``maxlen``
     (https://www.rabbitmq.com/docs/dlx#effects).
 
     ``problem`` is set when the transport cannot read the message within its limits: it can be discarded, and not
@@ -39,7 +39,7 @@ class DeadMessage(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str = ""
     error: str = ""
     digest: str = ""
-    attempts: int = 1
+    attempts: int | None = None
     first_seen: float | None = None
     died: float | None = None
     by_broker: bool = False

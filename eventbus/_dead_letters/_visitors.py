@@ -188,7 +188,7 @@ class Replaying(Moving):
         """Send it, and ack its dead letter when the broker has confirmed it."""
         while (left := self._due - time.monotonic()) > 0:
             yield Wait(left)
-        self._due = max(self._due, time.monotonic() - self._pause) + self._pause
+        self._due = time.monotonic() + self._pause
         self._sent.add(hash((dead.queue, dead.id)))
         error = yield from walk.publish(replay_copy(dead), self._timeout)
         if isinstance(error, Unroutable):

@@ -140,6 +140,8 @@ class Walk:
 
         self._link.publish(message, deadline=time.monotonic() + timeout, done=done)
         while not outcome:
+            # Without its dead letter to ack it must not be sent again, as the link would on its next connection.
+            self._arrivals.check()
             yield Wait(1.0)
         return outcome[0]
 

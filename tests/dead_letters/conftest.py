@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pika
 import pytest
 from eventbus_memory import MemoryTransport
 from eventbus_rabbitmq.local_broker import LocalBroker
@@ -16,7 +17,7 @@ from eventbus._settlement import Retry
 from eventbus.dead_letters import AsyncDeadLetters, DeadLetters
 from eventbus.testing import eventually
 from eventbus.testing._facade import AsyncRunner, Runner, SyncRunner
-from eventbus.transport import Transport
+from eventbus.transport import Message, Transport
 
 _numbers = itertools.count(1)
 
@@ -83,6 +84,31 @@ class Stage:
         eventually(lambda: letters.list(limit=0).matched == count, 30, what=f"{count} dead letters")
         bus.stop(5)
         return bus
+
+    def foreign(
+        self,
+        body: bytes,
+        topic: str = "letters.sent.se",
+        *,
+        exchange: str = "eventbus.events",
+        headers: Mapping[str, Any] | None = None,
+        ttl: float | None = None,
+        id: str | None = None,
+    ) -> None:
+        """Publish as another client would: only what is given."""
+        if self.broker is None:
+            message = Message(
+                exchange=exchange, topic=topic, body=body, id=id or "", type="", headers=headers or {}, ttl=ttl
+            )
+            assert self.transport.broker.publish_raw(message) is None  # type: ignore[union-attr]
+            return
+        connection = pika.BlockingConnection(pika.URLParameters(self.broker.url))
+        channel = connection.channel()
+        channel.confirm_delivery()
+        expiration = None if ttl is None else str(round(ttl * 1000))
+        properties = pika.BasicProperties(headers=headers, expiration=expiration, message_id=id, delivery_mode=2)
+        channel.basic_publish(exchange, topic, body, properties, mandatory=True)
+        connection.close()
 
     def close(self) -> None:
         for bus in self._buses:

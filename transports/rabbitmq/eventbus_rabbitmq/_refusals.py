@@ -16,6 +16,9 @@ from eventbus_rabbitmq._errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION
 from eventbus_rabbitmq._publisher import Outgoing
 from eventbus_rabbitmq._wire.frames import PUBLISH
 
+DEFAULT_EXCHANGE = "amq.default"
+"""The name that the broker gives the default exchange in its texts and permissions."""
+
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
 _TOPIC = re.compile(r"access to topic '([^']*)' in exchange '([^']*)'")
 _SIZE = re.compile(r"message size (\d+) is larger")
@@ -71,13 +74,14 @@ def _denied(
     unconfirmed: dict[int, Outgoing], proven: set[str], exchange: str, text: str
 ) -> Iterable[tuple[int, PublishError]]:
     topic = _TOPIC.search(text)
+    published = "" if exchange == DEFAULT_EXCHANGE else exchange
     for tag, outgoing in unconfirmed.items():
-        if outgoing.exchange != exchange or (topic and outgoing.topic != topic[1]):
+        if outgoing.exchange != published or (topic and outgoing.topic != topic[1]):
             continue
         what = f"to topic {topic[1]!r} of exchange {exchange!r}" if topic else f"to exchange {exchange!r}"
         why = f"the user lacks the permission to write {what} ({text}); see rabbitmqctl set_permissions"
         # A permission to topics: what the exchange took before had other topics.
-        error = refused(outgoing, exchange in proven and not topic, why)
+        error = refused(outgoing, published in proven and not topic, why)
         error.__cause__ = AccessRefused(text)
         yield tag, error
 

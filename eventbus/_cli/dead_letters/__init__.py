@@ -1,0 +1,1 @@
+"""``eventbus dead-letters``: what groups have given up, listed, shown, replayed and discarded."""
