@@ -10,10 +10,8 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
-
-from eventbus import ConnectionFailed, PublishError
-from eventbus._message import Incoming, Message
+from eventbus import ConnectionFailed
+from eventbus._message import Incoming
 from eventbus._supervisor import Backoff, Phase, Policy
 from eventbus._topology import Topology
 from eventbus.transport import (
@@ -28,14 +26,14 @@ from eventbus.transport import (
 from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._contexts import Contexts
+from eventbus_rabbitmq._copies import Copies
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer, count
 from eventbus_rabbitmq._options import RabbitMQOptions
 from eventbus_rabbitmq._port import Reactor, Session, Timer
 from eventbus_rabbitmq._preparing import prepare
 from eventbus_rabbitmq._publisher import Outgoing
-from eventbus_rabbitmq._publishing import FOREVER, Publishing
-from eventbus_rabbitmq._waiting import Wait
+from eventbus_rabbitmq._publishing import Publishing
 
 log = logging.getLogger("eventbus.rabbitmq")
 
@@ -43,7 +41,6 @@ log = logging.getLogger("eventbus.rabbitmq")
 CONSUMER_POLICY = Policy(backoff=Backoff(), attempt_timeout=30.0)
 
 
-IDLE_SECONDS = 0.01
 DAY_SECONDS = 86400.0
 
 
@@ -73,7 +70,7 @@ class Engine:
             queue_type=options.queue_type, declare=options.declare, queue_exchange=options.queue_exchange
         )
         # What has come within the limit must also go back.
-        self._prepare = partial(
+        prepare_copy = partial(
             prepare,
             HeaderEncoder(),
             max_body=settings.max_body + 1,
@@ -93,9 +90,8 @@ class Engine:
         self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not)
         if options.queue_exchange:
             self.publishing.destinations.declare(self._declarer.queue_exchange)
+        self._copies = Copies(reactor, prepare_copy, self.publishing, self._flush)
         self._consumers: dict[str, Consumer] = {}
-        self._copies = 0
-        self._idle: list[Callable[[], None]] = []
         self.closing = False
         self._each_day: Timer | None = None
         self._changes = False
@@ -163,7 +159,7 @@ class Engine:
     def consume(self, spec: ConsumerSpec, listener: ConsumerListener) -> None:
         """Keep a consumer running."""
         consumer = Consumer(
-            spec, listener, self._reactor, CONSUMER_POLICY, self._declarer, self._republish, self._changed,
+            spec, listener, self._reactor, CONSUMER_POLICY, self._declarer, self._copies.publish, self._changed,
             self._settings.max_body, self._ack_linger, self._consumer_timeout,
         )  # fmt: skip
         self._consumers[spec.name] = consumer
@@ -216,32 +212,6 @@ class Engine:
         consumer = self._consumers.get(incoming.consumer)
         if consumer is not None:
             consumer.settling.settle(incoming, settlement)
-
-    def _republish(
-        self,
-        copy: Message,
-        wait: Wait | None,
-        alive: Callable[[], bool],
-        done: Callable[[PublishError | None], None],
-    ) -> None:
-        """Publish a retry or dead-letter copy: no deadline of its own, as long as its original can be settled."""
-        if wait is not None:
-            copy = msgspec.structs.replace(copy, topic=wait.name)
-        self._copies += 1
-
-        def finished(error: PublishError | None) -> None:
-            self._copies -= 1
-            done(error)
-            self._tell_idle()
-
-        try:
-            outgoing = self._prepare(copy, deadline=FOREVER, done=finished)
-        except PublishError as error:
-            finished(error)
-            return
-        outgoing.wait = wait
-        outgoing.alive = alive
-        self.publishing.publish(outgoing)
 
     def reconnect(self) -> None:
         """Close both connections in order and open them again: with the TLS files and credentials of now."""
@@ -302,22 +272,11 @@ class Engine:
 
     def when_flushed(self, done: Callable[[], None]) -> None:
         """Call when the copies and answers under way have their outcome."""
-        self._idle.append(done)
-        self._look_idle()
+        self._copies.when_none(done)
 
-    def _look_idle(self) -> None:
-        # Answers of responders are in no window and have no copy's count, so what is pending is looked at.
-        if self._idle and (self._copies or self.publishing.pending()):
-            self._reactor.call_later(IDLE_SECONDS, self._look_idle)
-        self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        if self._copies == 0 and self._idle and not self.publishing.pending():
-            idle, self._idle = self._idle, []
-            for consumer in self._consumers.values():
-                consumer.settling.flush()
-            for done in idle:
-                done()
+    def _flush(self) -> None:
+        for consumer in self._consumers.values():
+            consumer.settling.flush()
 
     def close(self, done: Callable[[], None]) -> None:
         """Close both connections in order."""
