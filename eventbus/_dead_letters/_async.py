@@ -75,10 +75,11 @@ class AsyncDeadLetters(Office):
         tour = Tour(self, visit)
         for place in tour.places():
             with tour.at(place):
-                await self._walk(tour, place)
+                while not await self._walk(tour, place):
+                    pass
         return tour
 
-    async def _walk(self, tour: Tour, place: Place) -> None:
+    async def _walk(self, tour: Tour, place: Place) -> bool:
         news = asyncio.Event()
         arrivals = Arrivals(news.set)
         link = self._transport.async_link(self._settings, lambda status: None)
@@ -98,8 +99,8 @@ class AsyncDeadLetters(Office):
                         news.clear()
                 except Exception as failure:
                     error = failure
-        except StopIteration:
-            pass
+        except StopIteration as end:
+            return bool(end.value)
         finally:
             await link.close(CLOSE_SECONDS)
 

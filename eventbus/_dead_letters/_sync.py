@@ -84,10 +84,11 @@ class DeadLetters(Office):
         tour = Tour(self, visit)
         for place in tour.places():
             with tour.at(place):
-                self._walk(tour, place)
+                while not self._walk(tour, place):
+                    pass
         return tour
 
-    def _walk(self, tour: Tour, place: Place) -> None:
+    def _walk(self, tour: Tour, place: Place) -> bool:
         news = threading.Event()
         arrivals = Arrivals(news.set)
         link = self._transport.sync_link(self._settings, lambda status: None)
@@ -107,7 +108,7 @@ class DeadLetters(Office):
                         news.clear()
                 except Exception as failure:
                     error = failure
-        except StopIteration:
-            pass
+        except StopIteration as end:
+            return bool(end.value)
         finally:
             link.close(CLOSE_SECONDS)

@@ -123,8 +123,8 @@ class Tour:
                 )
             raise
 
-    def steps(self, place: Place, link: SyncLink | AsyncLink, arrivals: Arrivals) -> Steps[None]:
-        """Go through a place over a link."""
+    def steps(self, place: Place, link: SyncLink | AsyncLink, arrivals: Arrivals) -> Steps[bool]:
+        """Go through a place over a link; gives whether that is done."""
         walk = Walk(link, place.queue.name, arrivals)
         self._visit.place = place.queue
         self._looked_at += yield from walk.steps(self._visit)
@@ -132,6 +132,7 @@ class Tour:
             yield from walk.count()  # what was discarded is gone then
         if walk.shared:
             self._shared.append(place.queue.name)
+        return walk.finished
 
     def noted(self) -> dict[str, Any]:
         """The fields that all results have."""
@@ -139,7 +140,7 @@ class Tour:
             "matched": self._visit.matched,
             "looked_at": self._looked_at,
             "missing": tuple(self._missing),
-            "shared": tuple(self._shared),
+            "shared": tuple(dict.fromkeys(self._shared)),
         }
 
 

@@ -19,18 +19,22 @@ MAX_GROUPS = 10_000
 
 
 class Visit:
-    """What all have in common: which dead letters are meant, and how many were."""
+    """What all have in common: which dead letters are meant, and how many were; see :class:`Visitor`."""
 
-    def __init__(self, where: DeadLetterFilter, limit: int | None) -> None:
+    def __init__(self, where: DeadLetterFilter) -> None:
         self.where = where
-        self.limit = limit
         self.place = DeadLetterQueue("")
         self.matched = 0
 
     @property
     def full(self) -> bool:
-        """Whether the limit is reached."""
-        return self.limit is not None and self.matched >= self.limit
+        """Whether it has had enough."""
+        return False
+
+    @property
+    def again(self) -> bool:
+        """Whether it does no harm to show it a message for the second time."""
+        return False
 
     def visit(self, incoming: Incoming, walk: Walk) -> Steps[bool]:
         """Look whether it is meant, and do it; gives whether it is settled."""
@@ -49,7 +53,7 @@ class Finding(Visit):
     """Keeps the dead letters that died last, up to the limit: so it looks at all of them."""
 
     def __init__(self, where: DeadLetterFilter, limit: int | None) -> None:
-        super().__init__(where, None)
+        super().__init__(where)
         self._most = limit
         self._kept: list[tuple[float, int, DeadMessage]] = []
         self._numbers = itertools.count()
@@ -73,7 +77,7 @@ class Grouping(Visit):
     """Counts dead letters that failed alike."""
 
     def __init__(self, where: DeadLetterFilter) -> None:
-        super().__init__(where, None)
+        super().__init__(where)
         self._groups: dict[tuple[str, str, str], DeadLetterGroup] = {}
 
     def do(self, dead: DeadMessage, incoming: Incoming, walk: Walk) -> Steps[bool]:
@@ -109,19 +113,37 @@ class Moving(Visit):
     def __init__(
         self, where: DeadLetterFilter, limit: int | None, dry_run: bool, moved: Callable[[DeadMessage], None] | None
     ) -> None:
-        super().__init__(where, limit)
+        super().__init__(where)
+        self.limit = limit
         self.dry_run = dry_run
         self.done = 0
         self.problems: dict[str, int] = {}
         self._moved = moved
+        self._left: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.limit is not None and self.done >= self.limit
+
+    @property
+    def again(self) -> bool:
+        """Those that were left are known."""
+        return not self.dry_run
 
     def do(self, dead: DeadMessage, incoming: Incoming, walk: Walk) -> Steps[bool]:
         """Move it, unless something is in the way."""
+        key = hash((dead.queue, dead.id))
+        if key in self._left:
+            self.matched -= 1
+            return False
         problem = self.problem(dead)
         if problem is None and not self.dry_run:
             problem = yield from self.move(dead, incoming, walk)
         if problem is not None:
             self._note(problem)
+            if not self.dry_run:
+                self._left.add(key)
             return False
         self.done += 1
         if self._moved is not None:

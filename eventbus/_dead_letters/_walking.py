@@ -7,6 +7,7 @@ stays at the broker, so the memory needed does not grow with the queue.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -29,6 +30,8 @@ PAGE_BYTES = 64 * 1024 * 1024
 LOOK_AGAIN_SECONDS = 0.01
 OTHERS_SECONDS = 1.0
 BACK_SECONDS = 2.0
+RENEW_SECONDS = 600.0
+"""After so long everything is given back, and looked at anew: RabbitMQ waits half an hour for a settlement."""
 ANSWER_SECONDS = 15.0
 
 
@@ -84,6 +87,10 @@ class Visitor(Protocol):
     def full(self) -> bool:
         """Whether no more are wanted."""
 
+    @property
+    def again(self) -> bool:
+        """Whether it does no harm to show it a message for the second time."""
+
     def visit(self, incoming: Incoming, walk: Walk) -> Steps[bool]:
         """Do it with one; gives whether it is settled."""
 
@@ -101,6 +108,8 @@ class Walk:
         self._pages: list[int] = []
         self.shared = False
         """Whether there were consumers beside ours."""
+        self.finished = False
+        """Whether all was looked at, or enough; else another walk goes on."""
 
     def steps(self, visitor: Visitor) -> Steps[int]:
         """Show the messages that are there now to the visitor, in order; gives how many that were.
@@ -114,6 +123,7 @@ class Walk:
 
     def _look(self, visitor: Visitor) -> Steps[int]:
         page, largest, seen, most = FIRST_PAGE, 0, 0, -1
+        until = time.monotonic() + RENEW_SECONDS if visitor.again else math.inf
         while True:
             yield from self._turn_page(page)
             if most < 0:
@@ -121,8 +131,11 @@ class Walk:
                 most = page + (yield from self.count()).ready
             held = 0
             while held < page:
+                if time.monotonic() > until:
+                    return seen
                 incoming = None if visitor.full or seen >= most else (yield from self._next())
                 if incoming is None:
+                    self.finished = True
                     return seen
                 seen += 1
                 largest = max(largest, len(incoming.message.body))

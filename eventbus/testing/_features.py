@@ -13,6 +13,7 @@ FEATURES = {
     "direct-reply": "capability direct_reply",
     "counts-crashes": "capability counts_crashes: arrivals that nobody settled count as attempts, up to a limit",
     "schedules": "capability schedules: a message with a time of delivery waits for it",
+    "inspects": "links are InspectsQueues: dead letters can be looked at",
     "priority": "classic queues with max_priority hand out the more urgent messages first",
     "expiry": "messages expire after their time to live",
 }

@@ -12,10 +12,11 @@ import pytest
 from eventbus_memory import MemoryTransport
 
 from eventbus import ConfigurationError, ConnectionFailed, Delivery, PublishUnknown, Rejected
-from eventbus.dead_letters import AsyncDeadLetters, DeadLetters, DeadMessage
+from eventbus._dead_letters import _walking
+from eventbus.dead_letters import AsyncDeadLetters, DeadLetterFilter, DeadLetters, DeadMessage
 from eventbus.testing import eventually
 from eventbus.testing._facade import Runner, SyncRunner
-from tests.dead_letters.conftest import LocalBroker, Sent, Stage
+from tests.dead_letters.conftest import LocalBroker, Sent, SmtpError, Stage
 
 
 @pytest.fixture
@@ -121,6 +122,38 @@ def test_a_cancelled_replay_loses_nothing(transport: str, broker: LocalBroker) -
         eventually(lambda: len(set(handled)) == 60, 20)
     assert sum(times - 1 for times in Counter(handled).values()) <= 1
     stage.close()
+
+
+def test_a_long_replay_gives_back_what_it_holds_and_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker waits for a settlement only so long, so what is not meant must not be held for ever."""
+    bus = stage.fill(60, lambda number: SmtpError("full") if number % 2 else KeyError(number))
+    walks: list[str] = []
+    opened = _walking.Walk.steps
+
+    def steps(walk: _walking.Walk, visitor: _walking.Visitor) -> object:
+        walks.append(walk._queue)
+        return opened(walk, visitor)
+
+    monkeypatch.setattr(_walking.Walk, "steps", steps)
+    monkeypatch.setattr(_walking, "RENEW_SECONDS", 0.1)
+    letters = stage.letters(bus)
+    report = letters.replay(DeadLetterFilter(error_type="SmtpError"), rate=100)
+    assert (report.matched, report.done, report.skipped) == (30, 30, 0)
+    assert len(walks) >= 2
+    assert letters.list().matched == 30
+
+
+def test_a_limit_counts_what_was_done(stage: Stage) -> None:
+    bus = stage.fill(3)
+    for number in range(3):
+        stage.foreign(
+            b"{}", stage.queue() + ".dead", exchange="", headers={"eventbus-dead-queue": "x"}, id=f"x{number}"
+        )
+    letters = stage.letters(bus)
+    report = letters.replay(limit=2)
+    assert (report.done, letters.list().matched) == (2, 4)
+    report = letters.replay(limit=2)
+    assert (report.done, report.skipped, report.matched) == (1, 3, 4)
 
 
 def test_nothing_is_left_running(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventbus.testing.scenarios.batches import Batches
+from eventbus.testing.scenarios.dead_letters import InspectedDeadLetters
 from eventbus.testing.scenarios.delays import Delays
 from eventbus.testing.scenarios.failures import Failures
 from eventbus.testing.scenarios.groups import Groups
@@ -37,6 +38,7 @@ class Scenarios(
     Ordering,
     Partitions,
     Batches,
+    InspectedDeadLetters,
 ):
     """All of them."""
 
