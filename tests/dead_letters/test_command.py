@@ -254,3 +254,23 @@ def test_an_operator_needs_to_read_dead_letters_and_to_write_to_the_default_exch
     assert "0 replayed before this ended" in refused.stderr
     broker.ctl("set_permissions", user, nothing, "^amq[.]default$", pattern)
     assert command("replay", *words).stdout == "2 of 2 replayed (2 looked at)\n"
+
+
+def test_with_a_queue_exchange_an_operator_reaches_only_the_queues_of_their_groups(
+    rabbit_stage: Stage, command: Command
+) -> None:
+    broker = rabbit_stage.broker
+    assert broker is not None
+    rabbit_stage.transport = f"{broker.url}?queue_exchange=by-name"
+    rabbit_stage.fill(2)
+    user, queue = rabbit_stage.group, rabbit_stage.queue().replace(".", "[.]")
+    broker.ctl("add_user", user, "secret")
+    broker.ctl("set_permissions", user, "^$", "^by-name$", f"^{queue}[.]dead$")
+    url = f"amqp://{user}:secret@127.0.0.1:{broker.port}/?queue_exchange=by-name&declare=passive"
+    words = ("replay", "--queue", rabbit_stage.queue(), "--url", url)
+    broker.ctl("set_topic_permissions", user, "by-name", "^other$", "^$")
+    refused = command(*words)
+    assert (refused.returncode, "permission to write to topic" in refused.stderr) == (77, True), refused.stderr
+    broker.ctl("set_topic_permissions", user, "by-name", f"^{queue}$", "^$")
+    assert command(*words).stdout == "2 of 2 replayed (2 looked at)\n"
+    assert len(Queue(rabbit_stage, rabbit_stage.queue())) == 2
