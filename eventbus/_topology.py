@@ -56,15 +56,20 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     single_active_consumer: bool = False
     arguments: Mapping[str, Any] = NO_ARGUMENTS
 
+    @classmethod
+    def of_dead_letters(cls, queue: str, *, type: QueueType | None = None) -> Queue:
+        """The queue beside ``queue`` that keeps what was given up: for a subscription to dead letters.
+
+        It has a delivery limit that is never reached. Looking at dead letters counts as deliveries: without a limit, a
+        quorum queue of RabbitMQ 4 drops what comes back for the 21st time; with -1, which is no limit there, one of
+        RabbitMQ 3 drops what comes back once (both seen). With a limit, messages also keep their place when they come
+        back (https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues).
+        """
+        return cls(name=queue + DEAD_SUFFIX, type=type, delivery_limit=UNLIMITED_DELIVERIES)
+
 
 def dead_letter_queue(queue: Queue) -> Queue:
-    """The queue for messages that ``queue`` gives up, if it names one.
-
-    It has a delivery limit that is never reached. Looking at dead letters counts as deliveries: without a limit, a
-    quorum queue of RabbitMQ 4 drops what comes back for the 21st time; with -1, which is no limit there, one of
-    RabbitMQ 3 drops what comes back once (both seen). With a limit, messages also keep their place when they come back
-    (https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues).
-    """
+    """The queue for messages that ``queue`` gives up, if it names one."""
     return Queue(name=queue.dead_letter or "", type=queue.type, delivery_limit=UNLIMITED_DELIVERIES)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from eventbus._errors import PublishError
 from eventbus._ids import uuid7
-from eventbus._topology import dead_letter_queue
 from eventbus.testing._eventually import eventually
 from eventbus.transport import (
     Ack,
@@ -88,7 +87,7 @@ class Outside:
 
     def dead_letters(self, queue: str) -> Arrivals:
         """What is dead-lettered from ``queue``, from now on and before."""
-        return self.consume(dead_letter_queue(Queue(name=queue, dead_letter=f"{queue}.dead")))
+        return self.consume(Queue.of_dead_letters(queue))
 
     def give_back(self, incoming: Incoming) -> None:
         """Return an arrival to its queue."""

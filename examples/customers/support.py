@@ -11,7 +11,7 @@ from eventbus import Delivery, EventBus, Exchange, Queue
 from examples.customers.service import Say, broker_url, say
 
 # A dead-letter queue is a queue like any other: <queue>.dead, reached by its name through the default exchange.
-DEAD = Queue(name="emails.customers.registered.dead")
+DEAD = Queue.of_dead_letters("emails.customers.registered")
 
 
 def build(url: str, say: Say) -> EventBus:
