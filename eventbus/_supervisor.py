@@ -78,18 +78,22 @@ class Policy(msgspec.Struct, frozen=True):
 
     ``refusals`` consecutive refusals are terminal once we have been ready; before that the first is.
     ``terminal_retry`` is the pause before FAILED tries again by itself; None leaves that to the operator.
+    A session that ends within ``steady`` seconds counts as a failure: a broker that takes connections and ends them at
+    once must not be asked twenty times a second.
     """
 
     backoff: Backoff = Backoff()
     attempt_timeout: float = 10.0
     refusals: int = 3
     terminal_retry: float | None = None
+    steady: float = 5.0
 
 
 class State(msgspec.Struct, frozen=True):
     """All that is remembered between two steps.
 
-    ``attempts`` and ``refusals`` count consecutive failures, ``generation`` counts successful opens.
+    ``attempts`` and ``refusals`` count consecutive failures, ``brief`` consecutive sessions that did not last,
+    ``generation`` counts successful opens.
     ``address`` only ever grows: the caller takes it modulo the length of its address list.
     ``token`` is the identity of the newest attempt; ``due`` is when a timer must wake us.
     """
@@ -103,6 +107,7 @@ class State(msgspec.Struct, frozen=True):
     due: float | None = None
     error: Exception | None = None
     refusals: int = 0
+    brief: int = 0
     address: int = 0
     token: int = 0
 
@@ -217,7 +222,7 @@ def step(state: State, event: Event, now: float, policy: Policy) -> Outcome:
             return _open(state, now, policy)
         case Start() | Retry() if state.phase is Phase.FAILED:
             # Somebody changed something: what was counted before says nothing about what comes now.
-            return _open(replace(state, attempts=0, refusals=0), now, policy)
+            return _open(replace(state, attempts=0, refusals=0, brief=0), now, policy)
         case Stop() if state.phase is not Phase.CLOSING:
             return _stop(state, now)
         case Closed() if state.phase is Phase.CLOSING:
@@ -247,8 +252,11 @@ def _opened(state: State, token: int, now: float) -> Outcome:
         return state, ()  # said twice: it is the connection we use
     if token != state.token or state.phase is not Phase.CONNECTING:
         return state, (Abort(token),)
-    # A fresh State: of all that was counted and noted on the way here, nothing matters any more.
-    ready = State(generation=state.generation + 1, ever_ready=True, address=state.address, token=token)
+    # A fresh State: of all that was counted and noted on the way here, nothing matters any more, but that others did
+    # not last either.
+    ready = State(
+        generation=state.generation + 1, ever_ready=True, brief=state.brief, address=state.address, token=token
+    )
     return _enter(ready, Phase.READY, now)
 
 
@@ -260,8 +268,13 @@ def _down(state: State, end: Failed | Lost, now: float, policy: Policy) -> Outco
     failed = 0 if state.phase is Phase.READY else 1
     attempts, address = state.attempts + failed, state.address + failed
     refusals = state.refusals + 1 if end.kind is FailureKind.REFUSED else 0
+    brief = state.brief
+    if not failed:
+        brief = brief + 1 if now - state.since < policy.steady else 0
     began = now if state.outage_since is None else state.outage_since
-    fallen = replace(state, error=end.error, attempts=attempts, address=address, refusals=refusals, outage_since=began)
+    fallen = replace(
+        state, error=end.error, attempts=attempts, address=address, refusals=refusals, brief=brief, outage_since=began
+    )
     # Stale handles must be known as such before anybody hears of the outage and acts on it.
     lost: tuple[Action, ...] = () if failed else (LostSession(state.generation),)
     # Right credentials may be refused while a broker boots, but only once they have proven right.
@@ -270,7 +283,7 @@ def _down(state: State, end: Failed | Lost, now: float, policy: Policy) -> Outco
         again = None if policy.terminal_retry is None else now + policy.terminal_retry
         after, actions = _enter(fallen, Phase.FAILED, now, due=again)
     else:
-        delay = policy.backoff.delay(state.attempts, end.jitter, now - began)
+        delay = policy.backoff.delay(max(state.attempts, brief - 1), end.jitter, now - began)
         after, actions = _enter(fallen, Phase.WAITING, now, due=now + delay)
     return after, lost + actions
 

@@ -132,6 +132,20 @@ def test_a_lost_session_is_declared_stale_before_the_quick_first_try_at_the_same
     assert (state.attempts, state.address, state.outage_since) == (0, 0, 50.0)
 
 
+def test_sessions_that_do_not_last_are_failures_and_one_that_does_is_the_end_of_them() -> None:
+    state, now, pauses = run(*READY)[0], 1.0, []
+    for lasted in (0.1, 0.1, 0.1, 0.1, POLICY.steady, 0.1):
+        now += lasted
+        state, actions = step(state, Lost(state.token, BOOM, jitter=1.0), now, POLICY)
+        assert state.due is not None
+        pauses.append(round(state.due - now, 6))
+        now = state.due
+        state, _ = step(state, Tick(), now, POLICY)
+        state, _ = step(state, Opened(state.token), now, POLICY)
+        assert state.phase is Phase.READY
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 0.1, 0.1]
+
+
 def test_the_phase_and_not_the_name_of_the_event_tells_a_failed_attempt_from_a_lost_session() -> None:
     assert run(*CONNECTING, (1.0, Lost(1, BOOM))) == run(*CONNECTING, (1.0, Failed(1, BOOM)))
     assert run(*READY, (2.0, Failed(1, BOOM))) == run(*READY, (2.0, Lost(1, BOOM)))
