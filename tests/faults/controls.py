@@ -65,7 +65,7 @@ CONTROLS: tuple[Control, ...] = (
     control("resend_off", network.BlackHole, "unresolved"),
     control("prefetch_unlimited", resources.SmallBacklog, "prefetch"),
     control("concurrency_ignored", resources.SmallBacklog, "limit"),
-    control("window_ignored", resources.MemoryAlarm, "window", rate=900),
+    control("window_ignored", resources.MemoryAlarm, "window", rate=400),
     control("server_cancel_ignored", topology.QueueDeleted, "stuck"),
     control("nack_taken_for_ack", topology.QueueFull, "lost"),
     control("drop_on_failure", programs.Failing, "lost"),
@@ -107,6 +107,6 @@ def once(suite: Suite, one: Control, seed: int) -> Caught:
     """Run a broken variant once."""
     fault = with_load(one.fault, **one.load)
     # What is lost need not be waited for.
-    fault.settle_seconds = 8.0  # type: ignore[misc]
-    fault.quiet_seconds = min(fault.quiet_seconds, 5.0)  # type: ignore[misc]
+    fault.settle_seconds = 4.0  # type: ignore[misc]
+    fault.quiet_seconds = min(fault.quiet_seconds, 3.0)  # type: ignore[misc]
     return Caught(control=one, result=suite.once(fault, seed, one.mutant))

@@ -90,7 +90,7 @@ class Process:
     def _end(self, began: float, allowed: float) -> None:
         slack = 2.0  # to leave Python, on a busy machine
         try:
-            code = self._process.wait(allowed + slack + 10.0)
+            code = self._process.wait(allowed + slack + 2.0)
         except subprocess.TimeoutExpired:
             self.send(signal.SIGABRT)
             self._process.kill()

@@ -105,7 +105,8 @@ class BrokerStopped(Fault):
         time.sleep(1.0)
 
     def witness(self, run: Run) -> None:
-        run.logged("CONNECTION_FORCED", 3 * len(run.sides))
+        run.must("false" in run.node.ctl("eval", "rabbit:is_running()."), "the broker runs")
+        run.until(lambda s: any(f["status"] == "connecting" for f in run.health(s, s.publisher)), 10, "an outage")
 
     def heal(self, run: Run) -> None:
         run.node.ctl("start_app")
