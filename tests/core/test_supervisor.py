@@ -136,7 +136,7 @@ def test_sessions_that_do_not_last_are_failures_and_one_that_does_is_the_end_of_
     state, now, pauses = run(*READY)[0], 1.0, []
     for lasted in (0.1, 0.1, 0.1, 0.1, POLICY.steady, 0.1):
         now += lasted
-        state, actions = step(state, Lost(state.token, BOOM, jitter=1.0), now, POLICY)
+        state, _ = step(state, Lost(state.token, BOOM, jitter=1.0), now, POLICY)
         assert state.due is not None
         pauses.append(round(state.due - now, 6))
         now = state.due

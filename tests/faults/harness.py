@@ -292,6 +292,7 @@ class Fault:
     resends: ClassVar[bool] = True
     losses: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
+    redeliveries_ordered: ClassVar[bool] = True
     one_queue: ClassVar[bool] = False
     memory: ClassVar[float | None] = None
     exit_codes: ClassVar[tuple[int, ...]] = (0,)
@@ -420,6 +421,7 @@ def _judged(run: Run, side: Side, stuck: Iterable[str], happened: bool) -> Verdi
         killed=frozenset(run.killed),
         dead=frozenset(run.dead[side.name]),
         ordered=fault.ordered,
+        redeliveries_ordered=fault.redeliveries_ordered,
         one_queue=fault.one_queue,
         resends=fault.resends,
         losses=fault.losses,

@@ -42,6 +42,9 @@ class Rules:
     dead: frozenset[str] = frozenset()
     """Messages that were found in a dead-letter queue, where they belong."""
     ordered: bool = True
+    redeliveries_ordered: bool = True
+    """Also what a lost consumer had been sent, and not begun, comes again in its order: the broker puts it back in one
+    step. A cluster does not, when a consumer's node dies: for a moment two consumers take turns."""
     one_queue: bool = False
     """Every message has one queue, so that "rejected" must mean "not handled"."""
     resends: bool = True
@@ -279,9 +282,16 @@ def _order(log: Log, rules: Rules, verdict: Verdict) -> None:
     confirmed = log.confirmed()
     last: dict[str, int] = defaultdict(int)
     firsts = sorted(
-        (min(a.t for a in arrivals), id_) for id_, arrivals in log.arrivals["ordered"].items() if id_ in confirmed
+        (
+            (min(arrivals, key=lambda a: a.t), id_)
+            for id_, arrivals in log.arrivals["ordered"].items()
+            if id_ in confirmed
+        ),
+        key=lambda first: first[0].t,
     )
-    for _, id_ in firsts:
+    for first, id_ in firsts:
+        if first.fact["redelivered"] and not rules.redeliveries_ordered:
+            continue
         attempt = log.attempts[id_]
         if attempt.seq < last[attempt.key]:
             verdict.counts["inversions"] += 1

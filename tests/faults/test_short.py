@@ -165,6 +165,15 @@ def test_order_is_that_of_first_arrivals_of_confirmed_messages(story: Story) -> 
     assert story.problems() == ["order"]
 
 
+def test_redeliveries_may_come_out_of_order_where_the_rules_say_so(story: Story) -> None:
+    for id_ in "12":
+        story.publish(id_)
+    story.handle("2")
+    story.handle("1", redelivered=True)
+    assert story.problems() == ["order"]
+    assert story.problems(redeliveries_ordered=False) == []
+
+
 def test_more_handlers_than_allowed_are_found(story: Story) -> None:
     for id_ in "123":
         story.publish(id_)
