@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from eventbus._dead_letters._tour import CLOSE_SECONDS, Office, Place, Tour, report_of
+from eventbus._dead_letters._tour import CLOSE_SECONDS, DeadLettersBase, Place, Tour, report_of
 from eventbus._dead_letters._values import (
     EVERYTHING,
     DeadLetterFilter,
@@ -18,7 +18,7 @@ from eventbus._dead_letters._visitors import Discarding, Finding, Grouping, Repl
 from eventbus._dead_letters._walking import Arrivals, Ready, Stop
 
 
-class DeadLetters(Office):
+class DeadLetters(DeadLettersBase):
     """The dead letters of a bus's subscriptions, or of the queues named.
 
     ``target`` is a bus, a transport or a URL. A bus knows its dead-letter queues, and so does a ``topology``; else, or

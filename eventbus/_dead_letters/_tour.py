@@ -28,7 +28,7 @@ class Place(msgspec.Struct, frozen=True):
     expected: bool
 
 
-class Office:
+class DeadLettersBase:
     """What the sync and the async class have in common: the transport, and the dead-letter queues that they know."""
 
     def __init__(
@@ -94,8 +94,8 @@ def _called(name: str, known: tuple[DeadLetterQueue, ...]) -> DeadLetterQueue:
 class Tour:
     """One way through all places, and what was noted: what is missing or shared, and how many messages there were."""
 
-    def __init__(self, office: Office, visit: Visit) -> None:
-        self._office = office
+    def __init__(self, base: DeadLettersBase, visit: Visit) -> None:
+        self._base = base
         self._visit = visit
         self._missing: list[str] = []
         self._shared: list[str] = []
@@ -103,7 +103,7 @@ class Tour:
 
     def places(self) -> Iterator[Place]:
         """Those where something that is meant can lie, until the visitor has enough."""
-        for place in self._office._places:
+        for place in self._base._places:
             if _possible(place.queue, self._visit.where) and not self._visit.full:
                 yield place
 
