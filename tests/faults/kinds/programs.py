@@ -308,7 +308,7 @@ class SlowAcks(Fault):
             side.worker.tell("work 0.002")
 
     def witness(self, run: Run) -> None:
-        run.logged("waiting for delivery acknowledgement", len(run.sides))
+        run.logged("delivery acknowledgement on channel", len(run.sides))
 
     @staticmethod
     def _lost(run: Run, side: Side) -> bool:
