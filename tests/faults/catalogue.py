@@ -5,11 +5,21 @@ from __future__ import annotations
 import inspect
 from types import ModuleType
 
-from tests.faults.harness import Fault
-from tests.faults.kinds import cluster, connections, network, programs, resources, security, surroundings, topology
+from tests.faults.fault import Fault
+from tests.faults.kinds import (
+    cluster,
+    connections,
+    handlers,
+    network,
+    programs,
+    resources,
+    security,
+    surroundings,
+    topology,
+)
 
 MODULES: tuple[ModuleType, ...] = (
-    network, topology, resources, programs, surroundings, security, connections, cluster,
+    network, topology, resources, programs, handlers, surroundings, security, connections, cluster,
 )  # fmt: skip
 ORDER = ("shared", "mortal", "cluster")
 

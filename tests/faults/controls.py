@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.harness import Fault, Result, with_load
-from tests.faults.kinds import connections, network, programs, resources, topology
+from tests.faults.fault import Fault, with_load
+from tests.faults.harness import Result
+from tests.faults.kinds import connections, handlers, network, programs, resources, topology
 from tests.faults.suite import Suite
 
 
@@ -68,15 +69,15 @@ CONTROLS: tuple[Control, ...] = (
     control("window_ignored", resources.MemoryAlarm, "window", rate=400),
     control("server_cancel_ignored", topology.QueueDeleted, "stuck"),
     control("nack_taken_for_ack", topology.QueueFull, "lost"),
-    control("drop_on_failure", programs.Failing, "lost"),
-    control("requeue_undecodable", programs.Poisoned, "dead letters"),
-    control("ack_undecodable", programs.Poisoned, "dead letters"),
+    control("drop_on_failure", handlers.Failing, "lost"),
+    control("requeue_undecodable", handlers.Poisoned, "dead letters"),
+    control("ack_undecodable", handlers.Poisoned, "dead letters"),
     control("close_unbounded", resources.StoppedWhileFrozen, "exit"),
     control("close_leaks", topology.Unbound, "leak"),
     control("mismatch_swallowed", topology.Drifted, "silent"),
     control(
         "handlers_block_io",
-        programs.LongHandlers,
+        handlers.LongHandlers,
         "connection",
         "duplicate",
         "unflagged",

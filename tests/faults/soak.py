@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.faults.harness import Fault, Load, Run, Side, wait_for
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
 from tests.faults.proxy import Proxy
+from tests.faults.run import Run, Side, wait_for
 from tests.faults.suite import Suite
 
 MIB = 2**20

@@ -11,7 +11,8 @@ from eventbus_certs import CertificateAuthority
 from eventbus_rabbitmq.local_broker import LocalTLS
 
 from tests.faults.brokers import ClusterNode, Node
-from tests.faults.harness import Fault, Result, execute
+from tests.faults.fault import Fault
+from tests.faults.harness import Result, execute
 
 
 class Suite:

@@ -15,8 +15,9 @@ import pytest
 
 from tests.faults.catalogue import SHORT, faults
 from tests.faults.controls import CONTROLS, once
-from tests.faults.oracle import Log, Rules, judge
+from tests.faults.oracle import Rules, judge
 from tests.faults.proxy import Frames
+from tests.faults.records import Log
 from tests.faults.suite import Suite
 
 RULES = Rules(groups=("ordered", "parallel"), timeout=5.0, concurrency=2, window=10, resends=False, losses=False)

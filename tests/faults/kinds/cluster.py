@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from tests.faults.brokers import ClusterNode
-from tests.faults.harness import Fault, Load, Run, wait_for
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import longest_gap
+from tests.faults.run import Run, wait_for
 
 
 class Clustered(Fault):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.faults.harness import Fault, Load, Run, Side, wait_for
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
 from tests.faults.proxy import Proxy
+from tests.faults.run import Run, Side, wait_for
 
 CONNECTIONS = 3
 """Of one side: the publisher's one, and the two of its worker, which publishes copies on its second one."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from tests.faults.harness import Fault, Load, Run, Side, wait_for
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
+from tests.faults.run import Run, Side, wait_for
 
 MIB = 2**20
 

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from eventbus_certs import CertificateAuthority
 
-from tests.faults.harness import Fault, Load, Run, Side, wait_for
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
+from tests.faults.run import Run, Side, wait_for
 
 
 class PermissionRevoked(Fault):

@@ -7,9 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.faults.harness import Fault, Load, Run, Side
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
 from tests.faults.programs.surroundings import HOST
+from tests.faults.run import Run, Side
 
 DAY, HOUR = 86_400, 3_600
 

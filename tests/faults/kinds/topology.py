@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
-from tests.faults.harness import Fault, Load, Run, Side
+from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
+from tests.faults.run import Run, Side
 
 EVENTS = "eventbus.events"
 ONE_GROUP = ("parallel",)
