@@ -1,4 +1,4 @@
-"""Accidents of the programs themselves: killed, stopped, out of memory, fed with poison."""
+"""Accidents of the programs themselves: killed, stopped, frozen, asked while they go."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from tests.faults.fault import Fault, Load
 from tests.faults.oracle import Verdict
 from tests.faults.processes import Process, together
 from tests.faults.run import Run, Side, wait_for
-
-EVENTS = "eventbus.events"
 
 
 class PublisherKilled(Fault):
