@@ -84,8 +84,11 @@ class LocalPostgres:
     def new_database(self) -> str:
         """The name of a new, empty database."""
         name = f"test_{secrets.token_hex(4)}"
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        try:
+            with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+        except psycopg.OperationalError as error:
+            raise RuntimeError(f"{error}\nexit code {self._exit_code}; its log ends so:\n{self._log_end()}") from error
         return name
 
     def dsn(self, database: str) -> str:
@@ -97,13 +100,20 @@ class LocalPostgres:
         return f"postgresql+{driver}://eventbus@/{database}?host={self.folder}"
 
     def _answers(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"PostgreSQL ended: {(self.folder / 'log').read_text()[-2000:]}")
+        if self._exit_code is not None:
+            raise RuntimeError(f"PostgreSQL ended with {self._exit_code}: {self._log_end()}")
         try:
             psycopg.connect(self.dsn("postgres")).close()
         except psycopg.OperationalError:
             return False
         return True
+
+    @property
+    def _exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def _log_end(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
 
     def _command(self, program: str, *arguments: str) -> Sequence[str]:
         command = [str(self._programs / program), *arguments]

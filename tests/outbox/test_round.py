@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventbus_outbox._pace import Pace
 from eventbus_outbox._round import Round
 from eventbus_outbox._rows import Row
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventbus import EncodingError, ExchangeMissing, MessageTooLarge, NotSent, PublishUnknown, Rejected, fixed
@@ -100,6 +100,7 @@ def test_an_outcome_counts_once() -> None:
 errors = st.sampled_from([None, Rejected("full"), NotSent("away"), MessageTooLarge("big")])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     keys=st.lists(st.sampled_from(["a", "b", "c", None]), max_size=30),
     luck=st.randoms(use_true_random=False),

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 from eventbus_outbox._stored import Stored, decode, encode
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventbus import DecodingError, EncodingError, Exchange, Message
@@ -28,6 +28,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(headers=st.dictionaries(st.text("abcdef", min_size=1), values, max_size=6), body=st.binary())
 def test_any_header_and_body_come_back(headers: dict[str, object], body: bytes) -> None:
     message = Message(exchange="x", topic="a.b", body=body, id="1", type="t", headers=headers)
