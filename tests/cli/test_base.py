@@ -43,7 +43,8 @@ def test_help_lists_every_installed_command_with_what_it_does(command: Command) 
         ("run",), ("publish",), ("request",), ("tail",), ("topology", "show"), ("topology", "plan"),
         ("topology", "apply"),
         ("topology", "export"), ("topology", "permissions"), ("broker", "up"), ("broker", "ctl"), ("doctor",),
-        ("certs", "init"), ("certs", "inspect"), ("completion",),
+        ("certs", "init"), ("certs", "inspect"), ("completion",), ("outbox", "relay"), ("outbox", "create"),
+        ("outbox", "status"), ("outbox", "failures"), ("outbox", "retry"), ("outbox", "discard"),
     ],
     ids=" ".join,
 )  # fmt: skip

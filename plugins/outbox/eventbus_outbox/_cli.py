@@ -102,7 +102,7 @@ async def _relay_async(make: Callable[[], Any]) -> bool:
     return bool(await make().run())
 
 
-@outbox.command()
+@outbox.command(epilog="\b\nExamples:\n  eventbus outbox status\n  eventbus outbox status --max-age 60 --json")
 @database_options()
 @click.option("--max-age", type=float, metavar="S", help="Exit with 1 if the oldest waits longer, or any is set aside.")
 @json_option()
@@ -119,7 +119,7 @@ def status(database: str, table: str, max_age: float | None, as_json: bool) -> i
     return FAILED if max_age is not None and (lag.age > max_age or lag.set_aside) else DONE
 
 
-@outbox.command()
+@outbox.command(epilog="\b\nExamples:\n  eventbus outbox failures\n  eventbus outbox failures --limit 1000 --json")
 @database_options()
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most to show.")
 @json_option()
@@ -160,7 +160,7 @@ def _chosen(ids: tuple[int, ...], everything: bool) -> tuple[int, ...] | None:
     return None if everything else ids
 
 
-@outbox.command()
+@outbox.command(epilog="\b\nExamples:\n  eventbus outbox retry 4711\n  eventbus outbox retry --all")
 @_ids_argument()
 @database_options()
 def retry(ids: tuple[int, ...], everything: bool, database: str, table: str) -> int:
@@ -168,7 +168,7 @@ def retry(ids: tuple[int, ...], everything: bool, database: str, table: str) -> 
     return _change("retry", ids, everything, database, table, "will be tried again")
 
 
-@outbox.command()
+@outbox.command(epilog="\b\nExamples:\n  eventbus outbox discard 4711")
 @_ids_argument()
 @database_options()
 def discard(ids: tuple[int, ...], everything: bool, database: str, table: str) -> int:
@@ -187,7 +187,12 @@ def _change(
     return DONE if chosen is None or count == len(set(chosen)) else FAILED
 
 
-@outbox.command()
+@outbox.command(
+    epilog="\b\nExamples:\n  eventbus outbox create --database sqlite:///shop.db\n"
+    "  eventbus outbox create --print > migration.sql"
+)
+    epilog="\b\nExamples:\n  eventbus outbox create --database sqlite:///shop.db\n  eventbus outbox create --print > migration.sql"
+)
 @database_options()
 @click.option("--print", "show", is_flag=True, help="Print the SQL, for migrations, and do nothing.")
 def create(database: str, table: str, show: bool) -> None:
