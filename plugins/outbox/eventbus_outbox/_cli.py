@@ -191,8 +191,6 @@ def _change(
     epilog="\b\nExamples:\n  eventbus outbox create --database sqlite:///shop.db\n"
     "  eventbus outbox create --print > migration.sql"
 )
-    epilog="\b\nExamples:\n  eventbus outbox create --database sqlite:///shop.db\n  eventbus outbox create --print > migration.sql"
-)
 @database_options()
 @click.option("--print", "show", is_flag=True, help="Print the SQL, for migrations, and do nothing.")
 def create(database: str, table: str, show: bool) -> None:
