@@ -36,7 +36,11 @@ def watch(relay: Any) -> None:
 
 
 def run_sync(broker: str, database: str) -> None:
-    relay = Relay(EventBus(broker, service="relay"), database, **SETTINGS | {"lease": 60.0})
+    relay = Relay(EventBus(broker, service="relay", timeout=40), database, **SETTINGS | {"lease": 60.0})
+    run(relay)
+
+
+def run(relay: Relay) -> NoReturn:
     threading.Thread(target=watch, args=(relay,), daemon=True).start()
     clean = relay.run()
     print(relay.status().relayed, flush=True)
@@ -53,12 +57,11 @@ class Slow(Middleware):
 
 def run_slow(broker: str, database: str) -> None:
     relay = Relay(EventBus(broker, service="relay", timeout=TIMEOUT, middleware=[Slow()]), database, **SETTINGS)
-    threading.Thread(target=watch, args=(relay,), daemon=True).start()
-    relay.run()
+    run(relay)
 
 
 async def run_async(broker: str, database: str) -> None:
-    relay = AsyncRelay(AsyncEventBus(broker, service="relay"), database, **SETTINGS | {"lease": 60.0})
+    relay = AsyncRelay(AsyncEventBus(broker, service="relay", timeout=40), database, **SETTINGS | {"lease": 60.0})
     threading.Thread(target=watch, args=(relay,), daemon=True).start()
     clean = await relay.run()
     print(relay.status().relayed, flush=True)

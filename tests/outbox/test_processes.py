@@ -7,12 +7,14 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from eventbus_outbox import AsyncRelay, Relay
 from eventbus_rabbitmq.local_broker import LocalBroker
 
@@ -131,6 +133,30 @@ def test_when_one_of_them_is_killed_in_the_middle_the_others_take_over(
     assert collector.first_times() == {f"c{key}": list(range(30)) for key in range(20)}
 
 
+def test_a_relay_that_slept_past_its_lease_disturbs_nothing(
+    postgres: LocalPostgres, broker: LocalBroker, collector: Collector
+) -> None:
+    place = Place.postgresql(postgres)  # in SQLite it could sleep with the one write lock in its hand
+    shop = Shop(place)
+    with programs("slow", broker=broker, database=place.url) as (sleeper,):
+        assert sleeper.line() == "relaying"
+        shop.add(*(Ordered(f"c{key}", number) for number in range(20) for key in range(20)))
+        eventually(lambda: len(collector.got) > 40, 60)
+        assert shop.rows() > 0, "the fault would be none"
+        sleeper.process.send_signal(signal.SIGSTOP)
+        try:
+            with programs("slow", broker=broker, database=place.url) as (other,):
+                eventually(lambda: shop.rows() == 0, 120)
+                assert other.line() == "relaying"
+                relayed = other.stop()
+        finally:
+            sleeper.process.send_signal(signal.SIGCONT)
+        relayed += sleeper.stop()
+    assert relayed >= 400
+    eventually(lambda: sum(map(len, collector.first_times().values())) == 400, 60)
+    assert collector.first_times() == {f"c{key}": list(range(20)) for key in range(20)}
+
+
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[LocalBroker]:
     """A broker of our own to stop."""
@@ -156,6 +182,35 @@ def test_what_is_added_while_the_broker_is_down_comes_when_it_is_up(place: Place
         eventually(lambda: collector.first_times() == {"ada": list(range(50))}, 60)
         assert relay.status().set_aside == 0
     bus.stop()
+
+
+@pytest.mark.parametrize("how", ["relay", "async"])
+def test_a_second_signal_ends_a_relay_at_once(postgres: LocalPostgres, mortal: LocalBroker, how: str) -> None:
+    place = Place.postgresql(postgres)
+    shop = Shop(place)
+    url = place.url if how == "relay" else place.async_url
+    with programs(how, broker=mortal, database=url) as (relay,):
+        assert relay.line() == "relaying"
+        mortal.pause()
+        try:
+            shop.add(Ordered("ada", 1))
+            eventually(lambda: claimed(place) == 1, 60)  # it is on its way to a broker that says nothing
+            relay.process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                relay.process.wait(1)
+            began = time.monotonic()
+            relay.process.send_signal(signal.SIGTERM)
+            assert relay.process.wait(60) == 1
+            assert time.monotonic() - began < 20, "the publish would have had its outcome by then"
+        finally:
+            mortal.resume()
+    assert shop.rows() == 1
+
+
+def claimed(place: Place) -> int:
+    with place.session() as session:
+        sql = sqlalchemy.text("SELECT count(*) FROM eventbus_outbox WHERE claim IS NOT NULL")
+        return int(session.execute(sql).scalar_one())
 
 
 @pytest.mark.asyncio

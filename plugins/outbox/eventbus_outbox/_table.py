@@ -64,8 +64,9 @@ WITH added AS (
     VALUES (:message_id, :ordering_key, :message, {now}) RETURNING id
 )
 SELECT pg_notify(CAST(:channel AS text), '') FROM added"""
-# Claims are made one after the other, or two relays could take rows of one key. A relay that stops in the middle of one
-# loses its transaction.
+# Two claims at once could take rows of one key, and a claim at the end of a lease could see half of what its owner
+# writes down: the released rows of a key without the failed one before them. So they go one after the other. Whoever
+# stops in the middle, or whose machine is gone, loses the transaction.
 _ONE_BY_ONE = (
     "SELECT set_config('idle_in_transaction_session_timeout', '10000', true), "
     "pg_advisory_xact_lock(CAST(:lock AS bigint))"
@@ -174,9 +175,7 @@ class OutboxTable:
         """Do what was decided of the rows of a claim; gives how many rows had been taken by another relay meanwhile."""
         mine = self._sql(_MINE, dialect)
         taken = 0
-        if dialect == "postgresql" and (verdict.failed or verdict.set_aside or verdict.released):
-            # A claim that finds our lease at its end must see all of this or nothing: else it could take the released
-            # rows of a key without the failed one before them.
+        if dialect == "postgresql":
             yield Statement(_ONE_BY_ONE, {"lock": self._lock})
         if verdict.confirmed:
             params = {"claim": claim, "ids": ids_text(dialect, verdict.confirmed)}
