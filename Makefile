@@ -22,9 +22,9 @@ demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo
 test: lint types broker database  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ and PostgreSQL
 	$(PY) -m pytest
 
-test-rabbitmq4: $(READY)  ## The tests with a broker, on RabbitMQ 4 (root on Debian or Ubuntu)
+test-rabbitmq4: $(READY) database  ## The tests with a broker, on RabbitMQ 4 (root on Debian or Ubuntu)
 	@tools/bootstrap.sh broker4
-	EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4 $(PY) -m pytest tests/rabbitmq tests/admin tests/cli tests/examples
+	EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4 $(PY) -m pytest tests/rabbitmq tests/admin tests/cli tests/examples tests/dead_letters tests/outbox tests/inbox
 
 lint: $(READY)  ## Check style and the import rules
 	.venv/bin/ruff check
