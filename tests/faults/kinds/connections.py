@@ -99,7 +99,7 @@ class BrokerStopped(Fault):
     name, title = "broker-stopped", "broker stopped and started in order"
     node = "mortal"
     nothing_unknown = True
-    repeats = 2
+    repeats = 1  # the last of its node: RabbitMQ 4.0.5 may answer 541 to every declaration after a stop and a start
 
     def inject(self, run: Run) -> None:
         run.flow(run.random.randint(5, 60))

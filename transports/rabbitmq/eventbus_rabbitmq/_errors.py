@@ -117,6 +117,10 @@ def _last(chain: list[BaseException]) -> str:
     return " ".join(str(chain[-1]).split())[:200] if chain else ""
 
 
+# Said with the same code as that there is no such queue: its leader, or the node that has it, is away for a while.
+_AWAY = ("failed to perform operation on queue", "is down or inaccessible")
+
+
 def channel_error(code: int, text: str, what: str) -> Classified:
     """Why the broker closed a channel, while it was asked for ``what`` (such as ``queue 'a'``)."""
     text = " ".join(text.split())
@@ -128,6 +132,8 @@ def channel_error(code: int, text: str, what: str) -> Classified:
     if code == PRECONDITION:
         other = "exists with other properties" if "inequivalent" in text else "cannot be declared like this"
         return TopologyMismatch(f"{what} {other} ({text}); delete it, or declare it as it is"), FailureKind.FATAL
+    if code == NOT_FOUND and any(words in text for words in _AWAY):
+        return ConnectionFailed(f"{what} cannot be reached now ({text})"), FailureKind.TRANSIENT
     if code == NOT_FOUND:
         return MissingEntity(f"{what} does not exist ({text})"), FailureKind.FATAL
     if code == LOCKED:
