@@ -31,6 +31,7 @@ from typing import Protocol, Self, runtime_checkable
 import msgspec
 
 from eventbus._errors import PublishError
+from eventbus._inspection import SCHEDULED, CountsQueues, InspectsQueues, ListsQueues, QueueCount
 from eventbus._message import HeaderValue, Incoming, Message
 from eventbus._secrets import CredentialsSource
 from eventbus._settlement import (
@@ -49,6 +50,7 @@ from eventbus._tls import TLSConfig
 from eventbus._topology import Binding, Exchange, Queue, Topology
 
 __all__ = [
+    "SCHEDULED",
     "Ack",
     "AsyncLink",
     "Binding",
@@ -56,6 +58,7 @@ __all__ = [
     "ConsumerListener",
     "ConsumerSpec",
     "ConsumerStatus",
+    "CountsQueues",
     "DeadLetter",
     "Exchange",
     "HeaderValue",
@@ -63,6 +66,7 @@ __all__ = [
     "InspectsQueues",
     "LinkSettings",
     "LinkStatus",
+    "ListsQueues",
     "Message",
     "Origin",
     "Phase",
@@ -98,10 +102,15 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bus tells a link. ``max_body`` bounds bodies in both directions, in bytes."""
+    """What a bus tells a link. ``max_body`` bounds bodies in both directions, in bytes.
+
+    With ``resend=False`` the link never publishes a message for the second time: what is not confirmed when the
+    connection is lost ends then, with PublishUnknown, or NotSent if nothing of it has left.
+    """
 
     service: str
     max_body: int = 16 * 1024 * 1024
+    resend: bool = True
 
 
 class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,30 +242,6 @@ class AsyncLink(_Link, Protocol):
 
     async def close(self, timeout: float) -> None:
         """Close within ``timeout`` seconds, whatever the broker does."""
-
-
-class QueueCount(msgspec.Struct, frozen=True, kw_only=True):
-    """What a broker says of a queue: messages that wait, without those at consumers, and the number of consumers."""
-
-    ready: int
-    consumers: int
-
-
-@runtime_checkable
-class InspectsQueues(Protocol):
-    """What a link has beside the rest, if queues can be looked into: what the tools for dead letters need.
-
-    For a consumer with ``inspect`` the link declares nothing: a queue that does not exist is a TopologyMismatch, and
-    the consumer is not tried again. Messages come as they lie in the queue, with all headers that brokers and copies
-    have, and with an empty id if they came without.
-    """
-
-    def count(self, consumer: str, done: Callable[[QueueCount | Exception], None]) -> None:
-        """Ask the broker about the queue of one of the link's consumers.
-
-        It answers when it has carried out the settlements given before. If the consumer is lost meanwhile, ``done`` may
-        not be called.
-        """
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from eventbus._dead_letters._tour import CLOSE_SECONDS, DeadLettersBase, Place, Tour, report_of
+from eventbus._dead_letters._tour import DeadLettersBase, Place, Tour, report_of
 from eventbus._dead_letters._values import (
     EVERYTHING,
     DeadLetterFilter,
@@ -15,7 +15,8 @@ from eventbus._dead_letters._values import (
     GroupedDeadLetters,
 )
 from eventbus._dead_letters._visitors import Discarding, Finding, Grouping, Replaying, Visit
-from eventbus._dead_letters._walking import Arrivals, Ready, Stop
+from eventbus._dead_letters._walking import Arrivals
+from eventbus._steps import CLOSE_SECONDS, run_async_steps
 
 
 class AsyncDeadLetters(DeadLettersBase):
@@ -83,31 +84,7 @@ class AsyncDeadLetters(DeadLettersBase):
         news = asyncio.Event()
         arrivals = Arrivals(news.set)
         link = self._transport.async_link(self._settings, lambda status: None)
-        steps = tour.steps(place, link, arrivals)
         try:
-            error: Exception | None = None
-            while True:
-                step = steps.throw(error) if error is not None else next(steps)
-                error = None
-                try:
-                    if isinstance(step, Ready):
-                        await link.wait_ready(self._timeout)
-                    elif isinstance(step, Stop):
-                        await link.stop_consuming(CLOSE_SECONDS)
-                    else:
-                        await _wait(news, step.seconds)
-                        news.clear()
-                except Exception as failure:
-                    error = failure
-        except StopIteration as end:
-            return bool(end.value)
+            return await run_async_steps(tour.steps(place, link, arrivals), news, self._timeout)
         finally:
             await link.close(CLOSE_SECONDS)
-
-
-async def _wait(news: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        pass

@@ -11,14 +11,14 @@ import msgspec
 from eventbus._bus._core import BusCore
 from eventbus._dead_letters._values import DeadLetterFilter, DeadLetterQueue, DeadLetterReport
 from eventbus._dead_letters._visitors import Moving, Visit
-from eventbus._dead_letters._walking import Arrivals, Steps, Walk
+from eventbus._dead_letters._walking import Arrivals, Walk
 from eventbus._errors import ConfigurationError, EventBusError, TopologyMismatch
 from eventbus._plugins import transport_from
+from eventbus._steps import Steps
 from eventbus._topology import DEAD_SUFFIX, Topology
 from eventbus.transport import AsyncLink, LinkSettings, SyncLink, Transport
 
 SERVICE = "eventbus-dead-letters"
-CLOSE_SECONDS = 5.0
 
 
 class Place(msgspec.Struct, frozen=True):

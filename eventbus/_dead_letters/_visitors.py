@@ -10,9 +10,10 @@ from collections.abc import Callable
 from eventbus._dead_letters._reading import read_dead_letter
 from eventbus._dead_letters._replaying import replay_copy, why_not
 from eventbus._dead_letters._values import DeadLetterFilter, DeadLetterGroup, DeadLetterQueue, DeadMessage
-from eventbus._dead_letters._walking import Steps, Wait, Walk
+from eventbus._dead_letters._walking import Walk
 from eventbus._errors import Unroutable
 from eventbus._message import Incoming
+from eventbus._steps import Steps, Wait
 
 MAX_PROBLEMS = 20
 MAX_GROUPS = 10_000

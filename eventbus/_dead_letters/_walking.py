@@ -10,18 +10,16 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Protocol, TypeVar
-
-import msgspec
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from eventbus._errors import ConfigurationError, ConnectionFailed, PublishError
 from eventbus._message import Incoming, Message
 from eventbus._settlement import ACK
+from eventbus._steps import ANSWER_SECONDS, Ready, Steps, Stop, Wait, answer
 from eventbus._topology import Queue
 from eventbus.transport import AsyncLink, ConsumerSpec, InspectsQueues, QueueCount, SyncLink
-
-T = TypeVar("T")
 
 FIRST_PAGE, LONGEST_PAGE = 20, 1000
 PAGE_BYTES = 64 * 1024 * 1024
@@ -32,24 +30,6 @@ OTHERS_SECONDS = 1.0
 BACK_SECONDS = 2.0
 RENEW_SECONDS = 600.0
 """After so long everything is given back, and looked at anew: RabbitMQ waits half an hour for a settlement."""
-ANSWER_SECONDS = 15.0
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """Until the link reports something, or ``seconds`` have passed."""
-
-    seconds: float
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """Until the link is connected and its consumers run; raises what is in the way."""
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Until the link consumes no more."""
-
-
-Steps = Generator[Wait | Ready | Stop, None, T]
 
 
 class Arrivals:
@@ -160,23 +140,10 @@ class Walk:
 
     def count(self) -> Steps[QueueCount]:
         """Ask the broker what is left; when it answers, it has carried out the settlements given so far."""
-        found: list[QueueCount | Exception] = []
-
-        def done(answer: QueueCount | Exception) -> None:
-            found.append(answer)
-            self._arrivals.wake()
-
-        self._inspector.count(self._consumer, done)
-        until = time.monotonic() + ANSWER_SECONDS
-        while not found:
-            self._arrivals.check()
-            if time.monotonic() > until:
-                raise ConnectionFailed(f"the broker does not say how many messages wait in {self._queue!r}")
-            yield Wait(1.0)
-        if isinstance(found[0], Exception):
-            self._arrivals.check()
-            raise found[0]
-        return found[0]
+        what = f"how many messages wait in {self._queue!r}"
+        ask = partial(self._inspector.count, self._consumer)
+        found: QueueCount = yield from answer(ask, self._arrivals.wake, self._arrivals.check, what)
+        return found
 
     def ack(self, incoming: Incoming) -> None:
         """Settle one for good."""
@@ -188,7 +155,7 @@ class Walk:
 
     def _give_back(self) -> Steps[None]:
         """One page after the other: several channels that are closed together give back in no order (seen on 3.10)."""
-        yield Stop()
+        yield Stop(self._link)
         for number, size in enumerate(self._pages[:-1]):
             before = yield from self.count()
             self._link.release(f"page-{number + 1}")
@@ -204,7 +171,7 @@ class Walk:
         self._pages.append(prefetch)
         spec = ConsumerSpec(name=self._consumer, queue=Queue(name=self._queue), prefetch=prefetch, inspect=True)
         self._link.consume(spec, self._arrivals)
-        yield Ready()
+        yield Ready(self._link)
 
     def _next(self) -> Steps[Incoming | None]:
         """The next message; None when there is none left.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -17,6 +17,7 @@ from eventbus._errors import (
     PublishError,
     PublishUnknown,
     Rejected,
+    TopologyMismatch,
     Unroutable,
 )
 from eventbus._routing import validate_topic
@@ -32,6 +33,7 @@ from eventbus.transport import (
 )
 
 from ._core import DIRECT_REPLY_TO, Core
+from ._queue import Queued
 from ._state import Consuming, Done, LinkState
 
 
@@ -118,8 +120,25 @@ class BaseLink(LinkState):
             queue = core.queues.get(consuming.status.queue) if consuming is not None else None
             answer: QueueCount | Exception = ConnectionFailed(f"consumer {consumer!r} does not run")
             if queue is not None:
-                answer = QueueCount(ready=len(queue.ready), consumers=len(queue.consumers))
+                answer = _count(queue)
             self._post(core, done, answer)
+
+    def count_queue(self, queue: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """What is in a queue, by its name."""
+        with self._broker.step() as core:
+            known = core.queues.get(queue)
+            missing = TopologyMismatch(f"queue {queue!r} does not exist")
+            self._post(core, done, missing if known is None else _count(known))
+
+    def list_queues(self, done: Callable[[Mapping[str, QueueCount] | Exception], None]) -> None:
+        """The queues that outlive their consumers."""
+        with self._broker.step() as core:
+            lasting = {
+                name: _count(queue)
+                for name, queue in core.queues.items()
+                if not queue.properties.exclusive and not queue.properties.auto_delete
+            }
+            self._post(core, done, lasting)
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds of the broker's clock, unless the link is closed by then."""
@@ -166,3 +185,7 @@ class BaseLink(LinkState):
             self._unconfirmed[publish] = done
             # The deadline is on the real clock; the broker's may be a test's.
             core.later(core.clock.now() + deadline - time.monotonic(), partial(give_up, core))
+
+
+def _count(queue: Queued) -> QueueCount:
+    return QueueCount(ready=len(queue.ready), consumers=len(queue.consumers))

@@ -27,6 +27,7 @@ from eventbus_rabbitmq._connection import SupervisedConnection
 from eventbus_rabbitmq._consumer import Consumer
 from eventbus_rabbitmq._contexts import Contexts
 from eventbus_rabbitmq._copies import Copies
+from eventbus_rabbitmq._errors import existing
 from eventbus_rabbitmq._mapping import HeaderEncoder
 from eventbus_rabbitmq._operations import DIRECT_REPLY_TO, Declarer, count
 from eventbus_rabbitmq._options import RabbitMQOptions
@@ -87,7 +88,9 @@ class Engine:
             reactor, hosts, options, contexts, policy, "consume", self._consume_up, self._consume_down, self._changed
         )
         self._publish_side.on_blocked = self._blocked
-        self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not)
+        self.publishing = Publishing(
+            reactor, self._declarer, self._publish_side.why_not, resend=settings.resend
+        )
         if options.queue_exchange:
             self.publishing.destinations.declare(self._declarer.queue_exchange)
         self._copies = Copies(reactor, prepare_copy, self.publishing, self._flush)
@@ -202,6 +205,14 @@ class Engine:
             done(ConnectionFailed(f"there is no consumer {name!r}"))
         else:
             consumer.count(done)
+
+    def count_queue(self, queue: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what a queue holds."""
+        control = self._publish_side.control
+        if control is None:
+            done(ConnectionFailed("not connected"))
+        else:
+            control.run(lambda channel: count(channel, queue), lambda found, error: done(found or existing(error)))
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, unless the link is closed by then."""

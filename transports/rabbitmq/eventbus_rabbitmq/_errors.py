@@ -31,6 +31,13 @@ class MissingEntity(EventBusError):
     """An exchange or queue that does not exist (internal: becomes ExchangeMissing or TopologyMismatch)."""
 
 
+def existing(error: Exception | None) -> Exception:
+    """The error of somebody who asked for a queue or exchange that shall exist."""
+    if isinstance(error, MissingEntity):
+        return TopologyMismatch(str(error))
+    return error or ConnectionFailed("no answer")
+
+
 def connection_error(error: BaseException, host: str, port: int, who: str, vhost: str, *, opening: bool) -> Classified:
     """Why a connection could not be opened, or was lost."""
     chain = list(_chain(error))

@@ -40,9 +40,12 @@ RENEW_SECONDS = 1.0
 class Publishing:
     """Messages waiting for a channel, and the channel that carries them."""
 
-    def __init__(self, reactor: Reactor, declarer: Declarer, why_not: Callable[[], str]) -> None:
+    def __init__(
+        self, reactor: Reactor, declarer: Declarer, why_not: Callable[[], str], *, resend: bool = True
+    ) -> None:
         self._reactor = reactor
         self._why_not = why_not
+        self._resend = resend
         self.destinations = Destinations(reactor, declarer, self._found, self._refuse)
         self.blocked: str | None = None
         self._waiting: deque[Outgoing] = deque()
@@ -71,7 +74,7 @@ class Publishing:
         self._open_channel()
 
     def disconnected(self) -> None:
-        """The connection is gone: what was not confirmed goes first on the next one."""
+        """The connection is gone: what was not confirmed goes first on the next one, or ends here."""
         self._session = None
         self._opening = False
         self.blocked = None
@@ -79,6 +82,8 @@ class Publishing:
         self._doubted = False
         self._waiting.extendleft(reversed(self.destinations.disconnected()))
         self._take_back()
+        if not self._resend:
+            self._end_all("the connection was lost")
 
     def set_blocked(self, reason: str | None) -> None:
         """The broker takes no publishes (None: it does again)."""
@@ -246,6 +251,8 @@ class Publishing:
         proven = bool(publisher.proven)
         in_flight = len(publisher.unconfirmed)
         self._take_back()
+        if not self._resend:
+            self._end_all("the broker closed the channel")
         self._careful = in_flight if found.careful else max(0, self._careful - len(ended))
         for outgoing, error in ended:
             outgoing.done(error)
@@ -298,10 +305,13 @@ class Publishing:
             self._sweeper = None
         self._waiting.extendleft(reversed(self.destinations.disconnected()))
         self._take_back()
+        self._end_all("the bus was closed", BusClosed)
+
+    def _end_all(self, why: str, not_sent: type[NotSent] = NotSent) -> None:
         waiting, self._waiting = [*self._waiting, *self._elsewhere], deque()
         self._elsewhere = []
         for outgoing in waiting:
             if outgoing.sends:
-                outgoing.done(PublishUnknown("the bus was closed before a confirm came"))
+                outgoing.done(PublishUnknown(f"{why} before a confirm came"))
             else:
-                outgoing.done(BusClosed("the bus was closed before it could be sent"))
+                outgoing.done(not_sent(f"{why} before it could be sent"))

@@ -197,6 +197,10 @@ class RabbitMQSyncLink:
         """Ask what the queue of one of the link's consumers holds, behind its settlements."""
         self._call(self._engine.count, consumer, done)
 
+    def count_queue(self, queue: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """Ask what a queue holds, by its name."""
+        self._call(self._engine.count_queue, queue, done)
+
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, on the I/O thread."""
         self._call(self._engine.later, seconds, function)
