@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import fanout, footprint, latency, memory, peers, prefetch, publish, rpc
+from benchmarks import fanout, footprint, latency, memory, peers, prefetch, publish, rpc, sqlite
 from benchmarks.broker import Target, target
 from benchmarks.runner import REPEATS, Amount, Plan, Result, environment, read, write
 from benchmarks.screen import Screen
@@ -21,7 +21,7 @@ from eventbus import EventBusError
 # In the order of a whole run: what is asked first is answered first.
 OWN: tuple[ModuleType, ...] = (publish, prefetch, rpc, latency, fanout, memory)
 SINGLE: dict[str, ModuleType] = {module.NAME: module for module in (*OWN, footprint)}
-NEED_NO_BROKER = {memory.NAME}
+NEED_NO_BROKER = {memory.NAME, sqlite.NAME}
 
 MESSAGES, QUICK_MESSAGES = 10_000, 1_500
 PEER_SECONDS, PEER_QUICK_SECONDS = 1.0, 0.2
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
     every = commands.add_parser(
-        "all", help="everything below but footprint, with a report", description=made.description
+        "all", help="everything below but footprint and sqlite, with a report", description=made.description
     )
     _common(every)
     _peers(every)
@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     beside = commands.add_parser(peers.NAME, help=peers.ABOUT, description=peers.__doc__)
     _common(beside)
     _peers(beside)
+    files = commands.add_parser(sqlite.NAME, help=sqlite.ABOUT, description=sqlite.__doc__)
+    files.set_defaults(transport=None)
+    _amounts(files)
+    _files(files)
     tuned = commands.add_parser("tune", help="which window, prefetch and concurrency to set on your broker")
     _common(tuned)
     tune_command.add_options(tuned)
@@ -60,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(made: argparse.ArgumentParser) -> None:
     made.add_argument("--transport", metavar="URL", help="a broker, such as amqp://guest:guest@localhost/")
+    _amounts(made)
+
+
+def _amounts(made: argparse.ArgumentParser) -> None:
     amount = made.add_mutually_exclusive_group()
     amount.add_argument("--messages", type=_count, metavar="N", help=f"in a sample; default {MESSAGES:,}")
     amount.add_argument("--seconds", type=_seconds, metavar="S", help="about how long a sample lasts, instead")
@@ -74,6 +82,18 @@ def _peers(made: argparse.ArgumentParser) -> None:
         "--clients", nargs="+", choices=tuple(peers.CLIENTS), metavar="CLIENT", help=", ".join(peers.CLIENTS)
     )
     made.add_argument("--queue", choices=("quorum", "classic"), default="quorum", help="of the peers; default quorum")
+    made.add_argument("--seed", type=int, default=1, help="of the order in the rounds; default 1")
+
+
+def _files(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--folder", type=Path, default=Path(), help="where the files are, on a disk; default: here")
+    made.add_argument("--works", nargs="+", choices=sqlite.WORKS, metavar="WORK", help=", ".join(sqlite.WORKS))
+    made.add_argument(
+        "--clients", nargs="+", choices=tuple(sqlite.CLIENTS), metavar="CLIENT", help=", ".join(sqlite.CLIENTS)
+    )
+    made.add_argument(
+        "--synchronous", nargs="+", choices=sqlite.SYNCHRONOUS, help="default: FULL, then NORMAL; --quick: FULL"
+    )
     made.add_argument("--seed", type=int, default=1, help="of the order in the rounds; default 1")
 
 
@@ -114,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.command == "tune":
                 return tune(given, broker, screen)
             return measure(given, broker, screen)
-    except EventBusError as error:
+    except (EventBusError, sqlite.NotADiskError) as error:
         print(f"cannot measure: {error}", file=sys.stderr)
         return 1
 
@@ -134,7 +154,7 @@ def tune(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
 
 def measure(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
     """Measure on this broker, show and write."""
-    where = environment(broker.name)
+    where = sqlite.environment(_choice_of_files(given)) if given.command == sqlite.NAME else environment(broker.name)
     screen.note(", ".join(f"{name} {value}" for name, value in where.items()))
     results: list[Result] = []
     notes: list[str] = []
@@ -145,6 +165,8 @@ def measure(given: argparse.Namespace, broker: Target, screen: Screen) -> int:
                 screen.show(found)
                 for part, size in found.rss_mb.items():
                     screen.note(f"    resident memory at {part}: {size} MB")
+                if found.idle_cpu is not None:
+                    screen.note(f"    while it waits: {found.idle_cpu} s of processor time a minute")
             else:
                 notes.append(str(found))
                 screen.note(str(found))
@@ -171,7 +193,13 @@ def _plan(given: argparse.Namespace, broker: Target, screen: Screen) -> Plan:
     )
 
 
-def _chosen(given: argparse.Namespace, plan: Plan) -> Iterator[Result | peers.Absent]:
+def _choice_of_files(given: argparse.Namespace) -> sqlite.Choice:
+    return sqlite.Choice(
+        folder=given.folder, works=given.works, clients=given.clients, synchronous=given.synchronous, seed=given.seed
+    )
+
+
+def _chosen(given: argparse.Namespace, plan: Plan) -> Iterator[object]:
     if given.command in SINGLE:
         run: Callable[[Plan], Iterator[Result]] = SINGLE[given.command].run
         yield from run(plan)
@@ -184,6 +212,9 @@ def _chosen(given: argparse.Namespace, plan: Plan) -> Iterator[Result | peers.Ab
     if plan.given is None and plan.amount.seconds is None:
         # Peers differ a hundredfold in speed: each gets the messages that fill the time.
         plan = replace(plan, amount=Amount(seconds=PEER_QUICK_SECONDS if plan.quick else PEER_SECONDS))
+    if given.command == sqlite.NAME:
+        yield from sqlite.run(plan, _choice_of_files(given))
+        return
     choice = peers.Choice(works=given.works, clients=given.clients, queue=given.queue, seed=given.seed)
     yield from peers.run(plan, choice)
 

@@ -65,6 +65,8 @@ class Result:
     """Its rate as a part of a plain socket's in the same rounds, where one was measured beside it."""
     rss_mb: Mapping[str, float] = field(default_factory=dict)
     """Resident memory by how much of the stream had passed; empty where it was not read."""
+    idle_cpu: float | None = None
+    """Seconds of processor time in a minute of waiting, where that was measured; there are no messages then."""
 
 
 class Progress(Protocol):

@@ -54,7 +54,7 @@ def ready(client: Client, *, build: bool = True, folder: Path = FOLDER) -> Ready
         if "--uvloop" in client.options and find_spec("uvloop") is None:
             raise NoEnvironmentError("uvloop is not installed")
         return Ready([sys.executable, "-m", _module(client)])
-    python, versions = _python(client.environment, folder, build=build)
+    python, versions = interpreter(client.environment, folder, build=build)
     return Ready([str(python), "-m", _module(client)], versions)
 
 
@@ -62,7 +62,11 @@ def _module(client: Client) -> str:
     return f"benchmarks.peers.clients.{client.module}"
 
 
-def _python(name: str, folder: Path, *, build: bool) -> tuple[Path, dict[str, str]]:
+def interpreter(name: str, folder: Path = FOLDER, *, build: bool = True) -> tuple[Path, dict[str, str]]:
+    """The Python of the environment of this name, and the versions of what was asked for in it.
+
+    :raises NoEnvironmentError: it is not there, and is not to be made or cannot be.
+    """
     requirements = HERE / "requirements" / f"{name}.txt"
     wanted = {"requirements": requirements.read_text(encoding="utf-8"), "python": platform.python_version()}
     place, stamp = folder / name, folder / name / "made-from.json"

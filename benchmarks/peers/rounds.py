@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.peers.clients import ceiling
 from benchmarks.peers.clients.shared import PATIENCE, Job, arguments
@@ -20,6 +21,8 @@ from benchmarks.peers.clients.wire import Refused, Wire
 from benchmarks.peers.environments import ROOT, NoEnvironmentError, Ready, last_line, ready
 from benchmarks.peers.registry import CEILING, PREFETCH, Absent, Choice, Client, QueueType, Work
 from benchmarks.runner import Plan, Result, Sample, enough, summary
+
+T = TypeVar("T")
 
 EXCHANGE = "eventbus.events"
 """The exchange of eventbus: all publish there."""
@@ -120,7 +123,7 @@ def measured(plan: Plan, work: Work, runners: Sequence[Runner], choice: Choice) 
         yield replace(result, messages=count, of_ceiling=ratios.get(name))
 
 
-def shuffled(runners: Sequence[Runner], seed: int) -> list[Runner]:
+def shuffled(runners: Sequence[T], seed: int) -> list[T]:
     """Another order in each round, and the same for the same seed."""
     order = list(runners)
     random.Random(seed).shuffle(order)
@@ -134,10 +137,13 @@ def messages(plan: Plan, work: Work, client: Client, last: Sequence[Sample]) -> 
     return max(2, min(count, MOST_BYTES // work.body))
 
 
-def of_ceiling(taken: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
-    """The median of each client's rates, each as a part of the ceiling's rate in the same round."""
+def of_ceiling(taken: Mapping[str, Sequence[Sample]], beside: str = CEILING) -> dict[str, float]:
+    """The median of each client's rates, each as a part of the ceiling's rate in the same round.
+
+    The ceiling is the client named ``beside``.
+    """
     rates = {name: [sample.messages / sample.seconds for sample in samples] for name, samples in taken.items()}
-    top = rates.get(CEILING)
+    top = rates.get(beside)
     if top is None:
         return {}
     return {

@@ -7,6 +7,7 @@ from functools import partial
 
 from benchmarks.report import draw
 from benchmarks.report.draw import Panel, Series
+from benchmarks.report.sqlite import SQLITE
 from benchmarks.report.style import Chart
 from benchmarks.runner import Result
 from benchmarks.screen import milliseconds, rate_text, setting_text, size_text
@@ -17,7 +18,7 @@ USUAL = {"delivery": "persistent", "queue": "quorum", "tls": "no"}
 
 def charts(results: Sequence[Result]) -> list[Chart]:
     """All that there are results for."""
-    makers = (_window, _variants, _prefetch, _latency, _rpc, _fanout, _footprint, _peers)
+    makers = (_window, _variants, _prefetch, _latency, _rpc, _fanout, _footprint, _peers, *SQLITE)
     return [chart for make in makers for chart in make(results)]
 
 

@@ -114,7 +114,9 @@ def ranges(rows: Sequence[tuple[str, str, Mapping[str, float]]], figure: Figure,
     figure.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="outside right upper")
 
 
-def bars(results: Sequence[Result], ceiling: Result | None, figure: Figure, theme: Theme) -> None:
+def bars(
+    results: Sequence[Result], ceiling: Result | None, figure: Figure, theme: Theme, *, called: str = "plain socket"
+) -> None:
     """Rate and processor time of each client, slowest at the bottom; the ceiling as a line through both."""
     names = [result.client for result in results]
     sides = (
@@ -134,7 +136,7 @@ def bars(results: Sequence[Result], ceiling: Result | None, figure: Figure, them
         if line is not None:
             text = f"{line:,.0f}" if line >= 100 else f"{line:,.1f}"
             axes.axvline(line, color=theme.ceiling, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
-            axes.annotate(f"plain socket: {text}", (line, 1.0), (0, 3), xycoords=("data", "axes fraction"),
+            axes.annotate(f"{called}: {text}", (line, 1.0), (0, 3), xycoords=("data", "axes fraction"),
                           textcoords="offset points", ha="center", fontsize=8.5, color=theme.ink,
                           annotation_clip=False)  # fmt: skip
         axes.set_yticks(range(len(names)), names if number == 0 else [""] * len(names))

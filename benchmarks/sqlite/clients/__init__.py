@@ -1,0 +1,1 @@
+"""One script for each client, run in processes of their own."""
