@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,10 @@ from eventbus._cli.commands import PluginGroup
 from eventbus._cli.dead_letters import showing
 from eventbus._cli.dead_letters.options import Given, selection
 from eventbus._cli.output import print_json, print_table, printable
+from eventbus._cli.progress import progress
 
 if TYPE_CHECKING:
     from eventbus.dead_letters import DeadLetterReport, DeadMessage, FoundDeadLetters, GroupedDeadLetters
-
-PROGRESS_SECONDS = 0.2
 
 
 @click.group(
@@ -166,21 +163,7 @@ def _notes(found: FoundDeadLetters | GroupedDeadLetters | DeadLetterReport) -> N
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[DeadMessage], None]]:
-    """Count what has been done, tell a person of it meanwhile, and anybody when it ends too soon."""
-    done, told, shown = 0, 0.0, sys.stderr.isatty()
+    """Tell how far it has come; SIGTERM is an interruption like Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def moved(dead: DeadMessage) -> None:
-        nonlocal done, told
-        done += 1
-        if shown and time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
-            click.echo(f"\r{done} {what} ", err=True, nl=False)
-
-    try:
-        yield moved
-    except BaseException:
-        click.echo(f"\r{done} {what} before this ended; the others are where they were", err=True)
-        raise
-    if told:
-        click.echo("\r", err=True, nl=False)
+    with progress(what) as one_more:
+        yield lambda dead: one_more()
