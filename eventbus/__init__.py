@@ -53,6 +53,7 @@ from eventbus._registration import Router
 from eventbus._run import run
 from eventbus._secrets import Credentials, CredentialsSource, Secret
 from eventbus._settlement import Retry
+from eventbus._spool._values import Spool, SpoolHealth
 from eventbus._tls import TLSConfig
 from eventbus._topology import Access, Binding, Exchange, Policy, Queue, Topology
 
@@ -64,7 +65,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     # buses
-    "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "StopReport", "run",
+    "AsyncEventBus", "AsyncReceipt", "EventBus", "Health", "Receipt", "Router", "Spool", "SpoolHealth",
+    "StopReport", "run",
     # events, handlers, policies
     "AlreadyHandled", "Batch", "BatchError", "Context", "Delivery", "Depends", "Message", "Reject", "Request", "Retry",
     "RetryLater", "event",

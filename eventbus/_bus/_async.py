@@ -190,7 +190,7 @@ class AsyncEventBus(BusCore):
             self._end_run()
 
     def _link(self) -> object | None:
-        return self._runtime.link if self._runtime is not None else None
+        return self._runtime.main if self._runtime is not None else None
 
     def health(self) -> Health:
         """State of the bus now; cheap."""
@@ -205,6 +205,7 @@ class AsyncEventBus(BusCore):
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
             unroutable=self._unroutable,
+            spool=None if runtime.spool is None else runtime.spool.health(),
         )
 
     # -- publishing -------------------------------------------------------------------------------------
@@ -251,14 +252,20 @@ class AsyncEventBus(BusCore):
             raise sending.not_sent(closed_error())
         if not runtime.window.enter_now():
             return False
-        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        if runtime.spool is None:
+            runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        else:
+            runtime.spool.send(sending)
         return True
 
     async def _send(self, runtime: AsyncRuntime, sending: Sending) -> None:
         """Send when there is a place in the window."""
         if not await runtime.window.enter(sending.deadline):
             raise sending.not_sent(full_error(runtime.window.size, runtime.link.status()))
-        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        if runtime.spool is None:
+            runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        else:
+            runtime.spool.send(sending)
 
     async def publish_many(
         self, events: Iterable[object] | AsyncIterable[object], /, **options: Unpack[PublishKeywords]

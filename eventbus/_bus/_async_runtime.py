@@ -24,10 +24,11 @@ from eventbus._bus._ordered import Ordered
 from eventbus._bus._workers import Watch, Workers
 from eventbus._message import Incoming
 from eventbus._settlement import Settlement
-from eventbus.transport import LinkStatus
+from eventbus.transport import AsyncLink, LinkStatus
 
 if TYPE_CHECKING:
     from eventbus._bus._async import AsyncEventBus
+    from eventbus._spool._async_link import SpoolAsyncLink
 
 log = logging.getLogger("eventbus")
 
@@ -46,7 +47,9 @@ class AsyncRuntime:
         self._bus = bus
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
-        self.link = bus.transport.async_link(bus._settings, on_status)
+        self.spool = _spool_link(bus, on_status)
+        self.link: AsyncLink = self.spool or bus.transport.async_link(bus._settings, on_status)
+        self.main = self.link if self.spool is None else self.spool.main
         self.window = AsyncWindow(bus._window_size)
         self.asker = AsyncAsker(bus, self)
         self.awaited = Awaited(self.loop)
@@ -148,3 +151,12 @@ class AsyncRuntime:
         self._watch.close()
         self._workers.close(0.0)
         return StopReport(abandoned=len(running), unknown=unknown)
+
+
+def _spool_link(bus: AsyncEventBus, on_status: Callable[[LinkStatus], None]) -> SpoolAsyncLink | None:
+    """The link of a bus with a spool."""
+    if bus._spool is None:
+        return None
+    from eventbus._spool._async_link import SpoolAsyncLink  # most buses have none
+
+    return SpoolAsyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_unroutable)

@@ -22,6 +22,7 @@ from eventbus._registration import Registrar, Router, specs_for
 from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
 from eventbus._secrets import CredentialsSource
 from eventbus._settlement import Retry
+from eventbus._spool._values import Spool, SpoolSettings, settings_of
 from eventbus._subscribing import Options, build
 from eventbus._subscription import Subscription, access_of, exchange_of
 from eventbus._supervisor import Phase
@@ -71,6 +72,7 @@ class BusCore(Registrar):
         requests: Iterable[type] = (),
         schedules: Iterable[type] = (),
         policies: Iterable[Policy] = (),
+        spool: str | Transport | Spool | None = None,
     ) -> None:
         if window < 1 or timeout <= 0 or grace < 0 or max_body < 1:
             raise ConfigurationError("a bus wants window >= 1, timeout > 0, grace >= 0 and max_body >= 1")
@@ -85,6 +87,7 @@ class BusCore(Registrar):
             self.transport = self.transport.secured(tls=tls, credentials=credentials)
         if reply == "direct" and not self.transport.capabilities.direct_reply:
             raise ConfigurationError('this transport has no direct reply-to; use reply="queue"')
+        self._spool: SpoolSettings | None = None if spool is None else settings_of(spool, service)
         self.service = service
         self.timeout = timeout
         self.grace = grace

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from eventbus._replies import PendingReplies
+from eventbus._spool._values import SpoolHealth
 from eventbus._supervisor import Phase
 from eventbus.transport import LinkStatus
 
@@ -23,7 +24,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     broker takes no publishes), ``draining``, ``stopped`` or ``failed`` (terminal: see ``error``). ``consumers`` gives
     each subscription's phase, ``errors`` the last error of those that are not ready. ``certificate_days`` is how many
     whole days our TLS certificate has left (below 0: expired); None without one. ``handlers_overdue`` run past their
-    timeout and cannot be stopped; ``consumers_overlong`` have a delivery that the broker will soon take back.
+    timeout and cannot be stopped; ``consumers_overlong`` have a delivery that the broker will soon take back. ``spool``
+    is the state of the spool; None without one, or while the bus does not run.
     """
 
     status: Literal["ready", "connecting", "degraded", "blocked", "draining", "stopped", "failed"]
@@ -42,6 +44,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     replies_dropped: int = 0
     settlements_dropped: int = 0
     certificate_days: int | None = None
+    spool: SpoolHealth | None = None
 
 
 class StopReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,7 @@ def health_of(
     publishes: int,
     pending: PendingReplies,
     unroutable: int,
+    spool: SpoolHealth | None = None,
 ) -> Health:
     """The state of a running bus."""
     consumers = {n: c for n, c in status.consumers.items() if n != REPLY_CONSUMER}
@@ -97,6 +101,7 @@ def health_of(
         replies_dropped=pending.unmatched,
         settlements_dropped=status.stale_settlements,
         certificate_days=_days_left(status.certificate_expires),
+        spool=spool,
     )
 
 

@@ -41,11 +41,16 @@ class Sending:
         self._event_type = type(event)
         self._mandatory = options.mandatory
 
+    @property
+    def must_route(self) -> bool:
+        """Whether Unroutable is its caller's business."""
+        return self._bus._must_route(self._event_type, self._mandatory)
+
     def outcome(self, error: PublishError | None) -> None:
         """Take the one outcome, from the transport."""
         self._window.leave()
         bus = self._bus
-        if error is not None and type(error) is Unroutable and not bus._must_route(self._event_type, self._mandatory):
+        if error is not None and type(error) is Unroutable and not self.must_route:
             bus._note_unroutable(self.message)
             error = None
         if bus._middleware.watches_publishes:

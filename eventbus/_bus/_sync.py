@@ -58,6 +58,7 @@ class EventBus(BusCore):
     :param requests: request classes that it asks.
     :param schedules: event classes that it publishes with a delay, among others.
     :param policies: policies of the broker that belong to its topology.
+    :param spool: where events are kept while the broker is away: ``"sqlite:///spool.db"`` or a :class:`eventbus.Spool`.
     :raises ConfigurationError: URL, installation or parameters do not fit.
     """
 
@@ -182,7 +183,7 @@ class EventBus(BusCore):
             self._end_run()
 
     def _link(self) -> object | None:
-        return self._runtime.link if self._runtime is not None else None
+        return self._runtime.main if self._runtime is not None else None
 
     def health(self) -> Health:
         """State of the bus now; cheap, from any thread."""
@@ -197,6 +198,7 @@ class EventBus(BusCore):
             publishes=runtime.window.taken,
             pending=runtime.asker.pending,
             unroutable=self._unroutable,
+            spool=None if runtime.spool is None else runtime.spool.health(),
         )
 
     # -- publishing -------------------------------------------------------------------------------------
@@ -225,7 +227,10 @@ class EventBus(BusCore):
             raise sending.not_sent(closed_error())
         if not runtime.window.enter(sending.deadline):
             raise sending.not_sent(full_error(runtime.window.size, runtime.link.status()))
-        runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        if runtime.spool is None:
+            runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+        else:
+            runtime.spool.send(sending)
 
     def publish_many(self, events: Iterable[object], /, **options: Unpack[PublishKeywords]) -> int:
         """Publish all, pipelined within the window; returns how many were confirmed.

@@ -20,10 +20,11 @@ from eventbus._bus._windows import Window
 from eventbus._bus._workers import Watch, Workers
 from eventbus._message import Incoming
 from eventbus._settlement import Settlement
-from eventbus.transport import LinkStatus
+from eventbus.transport import LinkStatus, SyncLink
 
 if TYPE_CHECKING:
     from eventbus._bus._sync import EventBus
+    from eventbus._spool._sync_link import SpoolSyncLink
 
 log = logging.getLogger("eventbus")
 
@@ -36,7 +37,9 @@ class Runtime:
 
     def __init__(self, bus: EventBus, on_status: Callable[[LinkStatus], None]) -> None:
         self._bus = bus
-        self.link = bus.transport.sync_link(bus._settings, on_status)
+        self.spool = _spool_link(bus, on_status)
+        self.link: SyncLink = self.spool or bus.transport.sync_link(bus._settings, on_status)
+        self.main = self.link if self.spool is None else self.spool.main
         self.window = Window(bus._window_size)
         self.asker = Asker(bus, self)
         self.draining = False
@@ -125,3 +128,12 @@ class Runtime:
     def _wait(self, quiet: Callable[[], bool], until: float) -> None:
         with self._lock:
             self._quiet.wait_for(quiet, max(0.0, until - time.monotonic()))
+
+
+def _spool_link(bus: EventBus, on_status: Callable[[LinkStatus], None]) -> SpoolSyncLink | None:
+    """The link of a bus with a spool."""
+    if bus._spool is None:
+        return None
+    from eventbus._spool._sync_link import SpoolSyncLink  # most buses have none
+
+    return SpoolSyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_unroutable)
