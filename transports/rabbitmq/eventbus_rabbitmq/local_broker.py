@@ -154,12 +154,13 @@ class LocalBroker:
         """Lets a paused broker go on (SIGCONT)."""
         self._started().resume()
 
-    def ctl(self, *args: str, timeout: float = 60) -> str:
+    def ctl(self, *args: str, timeout: float = 60, program: str = "rabbitmqctl") -> str:
         """Runs ``rabbitmqctl`` against this broker and returns what it prints (without its chatter).
 
+        ``program``: another of RabbitMQ's commands, such as ``rabbitmq-queues``.
         Raises LocalBrokerError with the output if it fails or does not end within ``timeout`` seconds.
         """
-        return self._started().ctl(args, timeout)
+        return self._started().ctl(args, timeout, program)
 
     def sync(self) -> None:
         """Write to disk what the node knows of its queues and exchanges.

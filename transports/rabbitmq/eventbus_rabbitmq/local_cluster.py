@@ -126,12 +126,12 @@ class LocalCluster:
         hosts = ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
         return f"amqp://guest:guest@{hosts}/"
 
-    def ctl(self, *args: str, timeout: float = 60) -> str:
-        """Runs ``rabbitmqctl`` against the first node that runs."""
+    def ctl(self, *args: str, timeout: float = 60, program: str = "rabbitmqctl") -> str:
+        """Runs ``rabbitmqctl`` against the first node that runs; see :meth:`LocalBroker.ctl`."""
         node = next((node for node in self.nodes if node.running), None)
         if node is None:
             raise LocalBrokerError("no node of the cluster runs")
-        return node.ctl(*args, timeout=timeout)
+        return node.ctl(*args, timeout=timeout, program=program)
 
     def __enter__(self) -> Self:
         try:

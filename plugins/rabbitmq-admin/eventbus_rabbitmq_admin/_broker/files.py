@@ -6,6 +6,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -127,6 +128,12 @@ def _definitions(folder: StateFolder, wish: Wish, topology: Topology | None, pas
     write_private(
         folder.rabbitmq / "definitions.json", orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
     )
+
+
+def read_definitions(folder: StateFolder) -> dict[str, Any]:
+    """What the definitions file says now."""
+    found: dict[str, Any] = orjson.loads((folder.rabbitmq / "definitions.json").read_bytes())
+    return found
 
 
 def service_url(

@@ -42,8 +42,11 @@ class Running(Protocol):
     def logs(self, number: int) -> str:
         """The log of a node."""
 
-    def ctl(self, arguments: Sequence[str]) -> str:
-        """What rabbitmqctl prints."""
+    def names(self) -> list[str]:
+        """The nodes' names in the cluster, such as ``rabbit@rabbit1``."""
+
+    def ctl(self, arguments: Sequence[str], *, program: str = "rabbitmqctl") -> str:
+        """What rabbitmqctl, or another of RabbitMQ's commands, prints."""
 
     def import_definitions(self) -> None:
         """Tell the running broker what the definitions of the folder say now."""
@@ -142,12 +145,16 @@ class Nodes:
         with _said_as_ours():
             return self._cluster.nodes[number - 1].log_text()
 
-    def ctl(self, arguments: Sequence[str]) -> str:
-        """What rabbitmqctl prints."""
+    def names(self) -> list[str]:
+        """The nodes' names."""
+        return [f"{node.name}@localhost" for node in self._cluster.nodes]
+
+    def ctl(self, arguments: Sequence[str], *, program: str = "rabbitmqctl") -> str:
+        """What rabbitmqctl, or another of RabbitMQ's commands, prints."""
         if not any(self.running()):
             raise BrokerFailed("it does not run: start it with eventbus broker up")
         with _said_as_ours():
-            return self._cluster.ctl(*arguments)
+            return self._cluster.ctl(*arguments, program=program)
 
     def import_definitions(self) -> None:
         """From the folder."""
@@ -190,9 +197,13 @@ class Containers:
         """The log of a node."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self._compose("logs", "--no-log-prefix", f"rabbit{number}"))
 
-    def ctl(self, arguments: Sequence[str]) -> str:
-        """What rabbitmqctl prints."""
-        return self._compose("exec", "-T", "rabbit1", "rabbitmqctl", "-q", *arguments)
+    def names(self) -> list[str]:
+        """The nodes' names."""
+        return [f"rabbit@rabbit{number}" for number in range(1, self._wish.size + 1)]
+
+    def ctl(self, arguments: Sequence[str], *, program: str = "rabbitmqctl") -> str:
+        """What rabbitmqctl, or another of RabbitMQ's commands, prints."""
+        return self._compose("exec", "-T", "rabbit1", program, "-q", *arguments)
 
     def import_definitions(self) -> None:
         """From the folder, as the container sees it."""

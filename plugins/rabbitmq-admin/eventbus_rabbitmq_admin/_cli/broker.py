@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -106,6 +107,7 @@ def up(
     the services that --app names now; without --app those of before.
     """
     from eventbus_rabbitmq_admin._broker import files
+    from eventbus_rabbitmq_admin._broker.members import complete
     from eventbus_rabbitmq_admin._broker.running import chosen_engine, running_of
     from eventbus_rabbitmq_admin._broker.state import StateFolder, Wish
 
@@ -127,9 +129,11 @@ def up(
         )
     passwords = files.write_all(folder, wish, topology)
     nodes = running_of(folder, wish)
-    running = all(nodes.running())
+    running, began = all(nodes.running()), time.monotonic()
     nodes.start(timeout)
-    if running or size > 1:  # a node that has just started has read them; in a cluster the last one has
+    if size > 1:
+        complete(nodes, files.read_definitions(folder), vhost, timeout - (time.monotonic() - began))
+    elif running:  # a node that has just started has read them
         nodes.import_definitions()
     _tell(folder, wish, _write_environments(folder, wish, nodes, passwords), _remove_gone(folder, wish, nodes), as_json)
 

@@ -121,11 +121,11 @@ class DockerEngine:
         if self._settings.temporary:
             shutil.rmtree(self._settings.directory, ignore_errors=True)
 
-    def ctl(self, args: Sequence[str], timeout: float) -> str:
+    def ctl(self, args: Sequence[str], timeout: float, program: str = "rabbitmqctl") -> str:
         if not self._created:
             raise LocalBrokerError("the broker has not been started yet")
-        what = f"rabbitmqctl {args[0] if args else ''}"
-        command = ["docker", "exec", self._container, "rabbitmqctl", "-q", *args]
+        what = f"{program} {args[0] if args else ''}"
+        command = ["docker", "exec", self._container, program, "-q", *args]
         return common.run_ctl(command, what, timeout)
 
     def _create(self) -> None:

@@ -141,11 +141,11 @@ class NativeEngine:
         if self._settings.temporary:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def ctl(self, args: Sequence[str], timeout: float) -> str:
+    def ctl(self, args: Sequence[str], timeout: float, program: str = "rabbitmqctl") -> str:
         if self._scripts is None:
             raise LocalBrokerError("the broker has not been started yet")
-        command = self._installation.command(str(self._scripts / "rabbitmqctl"), "-q", *args)
-        return common.run_ctl(command, f"rabbitmqctl {args[0] if args else ''}", timeout, self._environment())
+        command = self._installation.command(str(self._scripts / program), "-q", *args)
+        return common.run_ctl(command, f"{program} {args[0] if args else ''}", timeout, self._environment())
 
     def _prepare(self) -> None:
         home = self._directory / "home"
