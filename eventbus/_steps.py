@@ -96,6 +96,9 @@ async def run_async_steps(steps: Steps[T], news: asyncio.Event, timeout: float) 
 
 
 async def _wait(news: asyncio.Event, seconds: float) -> None:
+    if news.is_set():
+        await asyncio.sleep(0)  # the links have work on this loop, too
+        return
     try:
         async with asyncio.timeout(seconds):
             await news.wait()

@@ -62,6 +62,8 @@ class Emptying:
     def _count(self, flow: Flow) -> Steps[QueueCount | None]:
         link = self._source.link
         assert isinstance(link, InspectsQueues)
+        if not self._source.ready:
+            return None
         ask = partial(link.count, flow.consumers[-1].name)
         try:
             found: QueueCount = yield from answer(ask, self._wake, self._check, "how many messages are left")

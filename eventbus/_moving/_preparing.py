@@ -44,9 +44,9 @@ class Preparing:
         """
         try:
             return (yield from self._count(self._source, place.name)).ready
-        except TopologyMismatch:
+        except TopologyMismatch as error:
             if place.expected:
-                raise
+                raise TopologyMismatch(f"the source has no queue {place.name!r}") from error
             return None
 
     def beside(self, places: tuple[Place, ...]) -> Steps[Mapping[str, int]]:
