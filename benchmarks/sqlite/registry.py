@@ -62,7 +62,7 @@ def works(*, quick: bool) -> dict[str, Work]:
         Work(name="publish-one", settings={"window": 1}),
         Work(name="publish", settings={"window": WINDOW}, pace=10_000),
         Work(name="handle", settings={"prefetch": PREFETCH}, pace=3_000),
-        Work(name="processes", settings={"publishers": 4, "consumers": 4}, team=(4, 4), quick_rounds=1),
+        Work(name="processes", pace=8_000, settings={"publishers": 4, "consumers": 4}, team=(4, 4), quick_rounds=1),
         Work(name="latency", team=(1, 1), messages=200, quick_messages=30, compared=False, quick_rounds=1),
         *(
             Work(
@@ -87,6 +87,8 @@ def works(*, quick: bool) -> dict[str, Work]:
 
 
 WORKS: tuple[str, ...] = tuple(dict.fromkeys(work.name for work in works(quick=True).values()))
+MESSAGING = tuple(name for name in WORKS if name != "idle")
+"""Those of any client: one that polls is as busy while it waits as somebody has told it to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ class Client:
     module: str
     environment: str = ""
     lacks: str = ""
-    works: tuple[str, ...] = WORKS
+    works: tuple[str, ...] = MESSAGING
     one_by_one: bool = False
     """It commits each message by itself, whatever the window."""
     speed: float = 1.0
@@ -119,7 +121,7 @@ CLIENTS: dict[str, Client] = {
             "groups, leases, retries or wake-up (polled every 1 ms)",
             speed=5.0,
         ),
-        Client(name="eventbus-sync", module="eventbus_sync"),
+        Client(name="eventbus-sync", module="eventbus_sync", works=WORKS),
         Client(
             name="eventbus-async",
             module="eventbus_async",
@@ -132,6 +134,7 @@ CLIENTS: dict[str, Client] = {
             lacks="a claim is not atomic between processes; no batches, groups, leases or redelivery while others run; "
             + POLLS,
             one_by_one=True,
+            speed=0.2,
         ),
         Client(
             name="litequeue",
@@ -139,6 +142,7 @@ CLIENTS: dict[str, Client] = {
             environment=QUEUES,
             lacks=f"claims one at a time; no groups, leases or redelivery but by hand; sets synchronous=NORMAL unless "
             f"told otherwise; {POLLS}",
+            speed=0.3,
         ),
         Client(
             name="huey",
@@ -146,6 +150,7 @@ CLIENTS: dict[str, Client] = {
             environment=QUEUES,
             lacks=f"dequeue deletes: no ack, a crash loses the message; no batches or groups; {POLLS}",
             one_by_one=True,
+            speed=0.2,
         ),
     )
 }

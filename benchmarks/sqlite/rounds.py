@@ -9,9 +9,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from benchmarks.peers.environments import ROOT, NoEnvironmentError, interpreter, last_line
@@ -87,9 +89,9 @@ def compare(plan: Plan, choice: Choice) -> Iterator[Result | Absent | Verdict | 
             except NoEnvironmentError as error:
                 yield Absent(benchmark=NAME, client=client.name, reason=str(error))
         for synchronous in choice.chosen_synchronous(quick=plan.quick):
-            for work in choice.chosen_works(quick=plan.quick):
-                able = [runner for runner in runners if work.name in runner.client.works]
-                for result in measured(plan, work, synchronous, able, choice.seed):
+            for name, works in groupby(choice.chosen_works(quick=plan.quick), attrgetter("name")):
+                able = [runner for runner in runners if name in runner.client.works]
+                for result in measured(plan, list(works), synchronous, able, choice.seed):
                     if isinstance(result, Result):
                         found.append(result)
                     yield result
@@ -118,40 +120,47 @@ def environment(choice: Choice) -> dict[str, str]:
 
 
 def measured(
-    plan: Plan, work: Work, synchronous: Synchronous, runners: Sequence[Runner], seed: int
+    plan: Plan, works: Sequence[Work], synchronous: Synchronous, runners: Sequence[Runner], seed: int
 ) -> Iterator[Result | Absent]:
-    """One work by all; a client that fails once is out, and is said so."""
-    benchmark = f"{NAME}/{work.name}"
-    taken: dict[str, list[Sample]] = {runner.client.name: [] for runner in runners}
+    """One work by all, with each of its settings; a client that fails once is out, and is said so.
+
+    A client does all settings in its turn, so that a disk that is slow for seconds meets them alike.
+    """
+    benchmark, quick = f"{NAME}/{works[0].name}", plan.quick
+    taken: dict[tuple[int, str], list[Sample]] = {}
     failed: dict[str, str] = {}
-    warms_up = work.messages is None and plan.amount.seconds is not None and not plan.quick
-    rounds = work.rounds_of(plan.repeats, quick=plan.quick)
+    warms_up = works[0].messages is None and plan.amount.seconds is not None and not quick
+    rounds = works[0].rounds_of(plan.repeats, quick=quick)
     for number in range(-1 if warms_up else 0, rounds):
         for runner in shuffled(runners, seed + number):
-            name = runner.client.name
-            if name in failed:
-                continue
-            job = job_of(plan, work, synchronous, runner, taken[name][-1:], WARM_UP if number < 0 else 1.0)
-            try:
-                with plan.progress.measuring(benchmark, name, {"synchronous": synchronous, "round": number + 1}):
-                    taken[name].append(runner.sample(job, work))
-            except FailedError as error:
-                failed[name] = f"failed: {error}"
-            # A million messages are written once: a sample claims a few of them.
-            if work.queued <= FEW or name in failed or number == rounds - 1:
-                shutil.rmtree(job.file.parent, ignore_errors=True)
-    kept = {name: samples[-rounds:] for name, samples in taken.items() if name not in failed}
-    ratios = of_ceiling(kept, BARE) if work.compared else {}
-    for name in taken:
-        if name in failed:
-            yield Absent(benchmark=f"{benchmark} {synchronous}", client=name, reason=failed[name])
-        else:
-            yield result_of(work, name, settings_of(work, synchronous, name, runners), kept[name], ratios.get(name))
+            for work in works:
+                name, samples = runner.client.name, taken.setdefault((work.queued, runner.client.name), [])
+                if name in failed:
+                    continue
+                job = job_of(plan, work, synchronous, runner, samples[-1:], WARM_UP if number < 0 else 1.0)
+                try:
+                    with plan.progress.measuring(benchmark, name, {"synchronous": synchronous, "round": number + 1}):
+                        samples.append(runner.sample(job, work))
+                except FailedError as error:
+                    failed[name] = f"failed: {error}"
+                # A million messages are written once: a sample claims a few of them.
+                if work.queued <= FEW or name in failed or number == rounds - 1:
+                    shutil.rmtree(job.file.parent, ignore_errors=True)
+    yield from (
+        Absent(benchmark=f"{benchmark} {synchronous}", client=name, reason=reason) for name, reason in failed.items()
+    )
+    for work in works:
+        kept = {
+            runner.client: taken[work.queued, runner.client.name][-rounds:]
+            for runner in runners
+            if runner.client.name not in failed
+        }
+        yield from results_of(work, synchronous, kept)
 
 
 def job_of(plan: Plan, work: Work, synchronous: str, runner: Runner, last: Sequence[Sample], part: float) -> Job:
     """The next sample: by the pace of the last one, or by a guess. Each has a new file, but those with many queued."""
-    folder = runner.folder / runner.client.name
+    folder = runner.folder / f"{runner.client.name}-{work.queued}"
     folder.mkdir(exist_ok=True)
     window = 1 if runner.client.one_by_one or work.name == "publish-one" else WINDOW
     return Job(
@@ -177,20 +186,18 @@ def messages(plan: Plan, work: Work, client: Client, last: Sequence[Sample], par
     return max(share, max(count, min(FEWEST, plan.given or FEWEST)) // share * share)
 
 
-def settings_of(work: Work, synchronous: str, name: str, runners: Sequence[Runner]) -> Settings:
-    """What a result says about how it was measured."""
-    client = next(runner.client for runner in runners if runner.client.name == name)
-    settings: Settings = {"synchronous": synchronous, **work.settings, "body": BODY}
-    if client.one_by_one and "window" in settings:
-        settings["window"] = 1
-    return settings
-
-
-def result_of(work: Work, name: str, settings: Settings, samples: Sequence[Sample], ratio: float | None) -> Result:
-    """The medians."""
-    benchmark = f"{NAME}/{work.name}"
-    result = summary(samples, benchmark=benchmark, client=name, settings=settings, body_bytes=BODY)
-    if work.name == "idle":
-        seconds = statistics.median(sample.cpu / sample.seconds for sample in samples) * 60
-        return replace(result, messages=0, messages_per_second=0.0, cpu_us_per_message=0.0, idle_cpu=round(seconds, 3))
-    return replace(result, messages=int(statistics.median(s.messages for s in samples)), of_ceiling=ratio)
+def results_of(work: Work, synchronous: str, kept: Mapping[Client, Sequence[Sample]]) -> Iterator[Result]:
+    """The medians, and the parts of the bare loop's rate."""
+    ratios = of_ceiling({client.name: samples for client, samples in kept.items()}, BARE) if work.compared else {}
+    for client, samples in kept.items():
+        settings: Settings = {"synchronous": synchronous, **work.settings, "body": BODY}
+        if client.one_by_one and "window" in settings:
+            settings["window"] = 1
+        benchmark = f"{NAME}/{work.name}"
+        result = summary(samples, benchmark=benchmark, client=client.name, settings=settings, body_bytes=BODY)
+        if work.name == "idle":
+            busy = round(statistics.median(sample.cpu / sample.seconds for sample in samples) * 60, 3)
+            yield replace(result, messages=0, messages_per_second=0.0, cpu_us_per_message=0.0, idle_cpu=busy)
+            continue
+        count = int(statistics.median(sample.messages for sample in samples))
+        yield replace(result, messages=count, of_ceiling=ratios.get(client.name))

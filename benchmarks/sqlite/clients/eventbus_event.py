@@ -11,12 +11,11 @@ from urllib.parse import quote
 import orjson
 
 from benchmarks.peers.clients.eventbus_event import Measured
-from benchmarks.runner import Stopwatch
+from benchmarks.runner import Sample, cpu_seconds
 from benchmarks.sqlite.clients.shared import PATIENCE, Job, Report
 from eventbus import EventBus, Queue
-from eventbus._inspection import CountsQueues, QueueCount
 from eventbus._plugins import transport_from
-from eventbus.transport import ConsumerSpec, Incoming, LinkSettings, LinkStatus, SyncLink
+from eventbus.transport import ConsumerSpec, Incoming, InspectsQueues, LinkSettings, LinkStatus, QueueCount, SyncLink
 
 QUEUE = Queue(name="benchmarks.measured")
 
@@ -52,7 +51,8 @@ class Listener:
     """A consumer that counts and keeps nothing."""
 
     def __init__(self, most: int) -> None:
-        self._left, self.full = most, threading.Event()
+        self._left, self.full, self.ended = most, threading.Event(), threading.Event()
+        self.running = threading.Event()
 
     def delivered(self, incoming: Incoming, /) -> None:
         """One more."""
@@ -62,9 +62,11 @@ class Listener:
 
     def started(self, queue: str, /) -> None:
         """It runs."""
+        self.running.set()
 
     def stopped(self, error: Exception | None, /) -> None:
-        """It has ended."""
+        """It has ended, and what it held has gone back."""
+        self.ended.set()
 
 
 @contextmanager
@@ -85,36 +87,44 @@ def _ignored(status: LinkStatus) -> None:
 
 def left(job: Job) -> int:
     """Messages in the queue while nobody holds any."""
-    found: list[QueueCount | Exception] = []
-    counted = threading.Event()
+    found: list[int | Exception] = []
+    counted, listener = threading.Event(), Listener(1)
 
     def done(count: QueueCount | Exception) -> None:
-        found.append(count)
+        # In the link's thread, as deliveries are: the one message that the consumer may have is counted once.
+        found.append(count if isinstance(count, Exception) else count.ready + listener.full.is_set())
         counted.set()
 
     with linked(job) as link:
-        assert isinstance(link, CountsQueues)
-        link.count_queue(QUEUE.name, done)
+        assert isinstance(link, InspectsQueues)
+        link.consume(ConsumerSpec(name="left", queue=QUEUE, prefetch=1, inspect=True), listener)
+        _wait(listener.running)
+        link.count("left", done)
         _wait(counted)
     if isinstance(found[0], Exception):
         raise found[0]
-    return found[0].ready
+    return found[0]
 
 
 def claim(job: Job) -> Report:
-    """From asking for a batch to having it: consumers one after the other, of which each takes its prefetch."""
+    """From asking for a batch to having it: a consumer that starts until it has its prefetch, then the next one.
+
+    Between the two, which is not measured, everything goes back: consumers at the same time would share the queue.
+    """
     fill(job)
-    batches, watch = [0.0] * (job.messages // job.prefetch), Stopwatch()
+    batches, cpu = [0.0] * (job.messages // job.prefetch), 0.0
+    spec = ConsumerSpec(name="claim", queue=QUEUE, prefetch=job.prefetch)
     with linked(job) as link:
         for number in range(-1, len(batches)):
-            if number == 0:
-                watch.start()
-            listener, began = Listener(job.prefetch), time.perf_counter()
-            link.consume(ConsumerSpec(name=f"claim-{number}", queue=QUEUE, prefetch=job.prefetch), listener)
+            listener, began, used = Listener(job.prefetch), time.perf_counter(), cpu_seconds()
+            link.consume(spec, listener)
             _wait(listener.full)
             if number >= 0:
                 batches[number] = time.perf_counter() - began
-        return Report(sample=watch.stop(job.messages, batches))
+                cpu += cpu_seconds() - used
+            link.release(spec.name)
+            _wait(listener.ended)
+    return Report(sample=Sample(job.messages, sum(batches), cpu, batches))
 
 
 def fill(job: Job) -> None:

@@ -181,8 +181,10 @@ def claim(store: Store, job: Job) -> Report:
         if number == 0:
             watch.start()
         began, count = time.perf_counter(), 0
-        while count < job.prefetch and time.perf_counter() < began + job.limit:
+        while count < job.prefetch:
             count += len(store.take(1 if store.one_by_one else job.prefetch - count)) or _nothing()
+            if time.perf_counter() > began + job.limit:
+                break
         if number >= 0:
             batches[number] = (time.perf_counter() - began) / count * job.prefetch
             claimed += count
