@@ -37,13 +37,15 @@ class Lite:
         """Each pop is a transaction."""
         taken: list[Taken] = []
         while len(taken) < most and (message := self.queue.pop()) is not None:
-            taken.append((message.message_id, message.data))
+            # Newer versions (Python 3.12 and up) settle a claim, older ones a message.
+            claim = {"claim_id": message.claim_id} if hasattr(message, "claim_id") else {}
+            taken.append(((message.message_id, claim), message.data))
         return taken
 
     def done(self, taken: Sequence[Taken]) -> None:
         """Each commits; what is done is pruned now and then."""
-        for id, _ in taken:
-            self.queue.done(id)
+        for (id, claim), _ in taken:
+            self.queue.done(id, **claim)
         self._done += len(taken)
         if self._done >= PRUNE_AFTER:
             self.queue.prune()
