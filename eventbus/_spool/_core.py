@@ -66,7 +66,6 @@ class SpoolCore(Generic[L]):
         """Begin to connect, to the broker and to the store."""
         self.main.open()
         self._store.open()
-        self._step(self._line.begin)
 
     def declare(self, topology: Topology) -> None:
         """Add exchanges and bindings that publishing needs."""
@@ -179,9 +178,9 @@ class SpoolCore(Generic[L]):
         """A message from the spool."""
         self._step(self._drain.delivered, incoming, time.time())
 
-    def gone(self) -> None:
+    def gone(self, released: bool, /) -> None:
         """The deliveries so far have gone back."""
-        self._step(self._drain.gone)
+        self._step(self._drain.gone, released)
 
     def store_ready(self, again: bool, /) -> None:
         """Copies can be put into the spool."""
@@ -192,6 +191,8 @@ class SpoolCore(Generic[L]):
         self._turns.out.append(Run(self._count))
         if again:
             self._line.mark_again()
+        else:
+            self._line.begin()
 
     def marker_out(self, bus: str, marker: int, /) -> None:
         """A notice about a marker has come."""
@@ -217,6 +218,7 @@ class SpoolCore(Generic[L]):
         if mode is not self._told_mode and mode is not Mode.HOLDING:
             self._told_mode = mode
             self._turns.out.append(Run(partial(_tell_mode, mode)))
+            self._turns.out.append(Run(self._count))
         if mode is Mode.DIRECT and not self._drain.busy():
             due = now + IDLE_SECONDS
         else:
@@ -245,6 +247,15 @@ class SpoolCore(Generic[L]):
         self._turns.out.append(Run(self._count))
         if self._away_since is not None and now > self._away_since + YIELD_SECONDS:
             self._away_since = now
+            self._turns.out.append(Run(partial(self._store.look_for_others, self._others_wait)))
+
+    def _others_wait(self) -> None:
+        self._step(self._yield_turn)
+
+    def _yield_turn(self) -> None:
+        # What is on its way stays: another bus would send it a second time.
+        if self._away_since is not None and not self._drain.open() and not self._drain.leaving:
+            self._drain.leaving = True
             self._turns.out.append(Run(self._store.yield_turn))
 
     def _count(self) -> None:

@@ -24,6 +24,8 @@ REFUSED_SECONDS = 1.0
 PATIENCE = 30.0
 """A broker that has just come back may refuse for a while: it has queues without a leader, or no exchange yet."""
 
+MOST_KNOWN = 1000
+
 
 class Drain:
     """The sending side: the deliveries from the spool of one bus, which come while no other bus gets them.
@@ -34,6 +36,7 @@ class Drain:
     def __init__(self, out: deque[Action], line: Line, bus: str, max_age: float) -> None:
         self.out = out
         self.halted = False
+        self.leaving = False
         self.paused_until = 0.0
         self._line = line
         self._bus = bus
@@ -90,9 +93,10 @@ class Drain:
         else:
             self._waiting.append(entry)
 
-    def gone(self) -> None:
+    def gone(self, released: bool) -> None:
         """The consumer is gone: what is here goes back, and comes again here or at another bus."""
-        self._known.clear()
+        if released:
+            self.leaving = False
         self._stray.update(self._open)
         self._open.clear()
         self._waiting.clear()
@@ -109,6 +113,8 @@ class Drain:
         if self._stray.pop(entry.number, None) is not None:
             if fate(error, mandatory=False) in (Fate.SENT, Fate.UNHEARD) and isinstance(entry.record, Kept):
                 self._known[entry.record.bus, entry.record.number] = error
+                if len(self._known) > MOST_KNOWN:  # the oldest went to another bus
+                    del self._known[next(iter(self._known))]
             return
         del self._open[entry.number]
         self._conclude(entry, error, now)
@@ -144,7 +150,7 @@ class Drain:
             bool(self._waiting)
             and self._line.up
             and self._line.settled
-            and not (self.halted or self._failed or self._stray)
+            and not (self.halted or self.leaving or self._failed or self._stray)
             and now >= self.paused_until
         )
 

@@ -61,7 +61,7 @@ class Line:
         self._flight = Flight()
         self._closed = False
         self._marker = 0
-        self._marked = False
+        self._marked = True  # nobody knows yet what lies in the spool
         self._since = 0
         self._round = 0
 
@@ -77,7 +77,7 @@ class Line:
     # -- events -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The bus starts."""
+        """The spool can be written to: what lies there before this marker goes first."""
         self._mark()
 
     def publish(self, item: Item, now: float) -> None:

@@ -36,8 +36,8 @@ class Listener(Protocol):
     def delivered(self, incoming: Incoming, /) -> None:
         """A message from the spool."""
 
-    def gone(self) -> None:
-        """The deliveries so far have gone back."""
+    def gone(self, released: bool, /) -> None:
+        """The deliveries so far have gone back: the consumer is lost, or was released."""
 
     def store_ready(self, again: bool, /) -> None:
         """Copies can be put there; ``again``: notices on their way are lost."""
@@ -89,15 +89,16 @@ class Store:
         )
         self.link.consume(ConsumerSpec(name=CONSUMER, queue=queue, prefetch=PREFETCH, ordered=True), _Events(self))
 
+    def look_for_others(self, found: Callable[[], None]) -> None:
+        """Call when other buses wait for their turn to send what is in the spool."""
+        self.link.count_consumers(
+            self.queue, lambda consumers: found() if consumers is not None and consumers > 1 else None
+        )
+
     def yield_turn(self) -> None:
-        """Let another bus send what is in the spool, if one waits for that: ours cannot reach the broker."""
-
-        def counted(consumers: int | None) -> None:
-            if consumers is not None and consumers > 1 and not self._yielding:
-                self._yielding = True
-                self.link.release(CONSUMER)
-
-        self.link.count_consumers(self.queue, counted)
+        """Give back what is here, and line up again behind the others."""
+        self._yielding = True
+        self.link.release(CONSUMER)
 
     def changed(self, status: LinkStatus) -> None:
         """The store's link has another state."""
@@ -206,8 +207,9 @@ class _Events:
         store._running = False
         if error is not None:
             store.error = error
-        store._listener.gone()
-        if store._yielding:
+        released = error is None and store._yielding
+        store._listener.gone(released)
+        if released:  # it may begin again, behind the others
             store._yielding = False
             store._consume()
 
