@@ -11,6 +11,7 @@ import msgspec
 
 from eventbus._errors import ExchangeMissing, PublishError, Rejected, Unroutable
 from eventbus._routing import UnknownExchange
+from eventbus._rules.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, dead_lettered, goes_in_circles
 from eventbus.transport import (
     Ack,
     DeadLetter,
@@ -22,7 +23,6 @@ from eventbus.transport import (
     retry_copy,
 )
 
-from ._death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, dead_lettered, goes_in_circles
 from ._lifetime import Lifetimes
 from ._queue import Arrival, Consumer, Queued
 from ._ready import Entry

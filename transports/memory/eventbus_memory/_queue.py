@@ -7,10 +7,10 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from eventbus._rules.properties import Properties
 from eventbus.transport import Incoming, Message, restore_origin
 
 from ._clock import Cancellable
-from ._properties import Properties
 from ._ready import Entry, Ready
 
 

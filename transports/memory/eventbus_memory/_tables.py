@@ -8,21 +8,11 @@ from collections.abc import Hashable
 from eventbus._errors import AccessRefused, ConfigurationError, TopologyMismatch
 from eventbus._routing import Router
 from eventbus._routing.headers import frozen_arguments
+from eventbus._rules.names import GENERATED, PREDECLARED, refuse_reserved
+from eventbus._rules.properties import check_same_exchange, check_same_queue, properties_of
 from eventbus.transport import Binding, Exchange, Queue
 
-from ._properties import check_same_exchange, check_same_queue, properties_of
 from ._queue import Queued
-
-GENERATED = "amq.gen-"
-RESERVED = "amq."
-
-PREDECLARED = (
-    Exchange(name="amq.direct", kind="direct"),
-    Exchange(name="amq.fanout", kind="fanout"),
-    Exchange(name="amq.topic", kind="topic"),
-    Exchange(name="amq.headers", kind="headers"),
-    Exchange(name="amq.match", kind="headers"),
-)
 
 
 class Tables:
@@ -46,7 +36,7 @@ class Tables:
         if existing is not None:
             check_same_exchange(existing, exchange)
             return
-        _refuse_reserved("exchange", exchange.name)
+        refuse_reserved("exchange", exchange.name)
         self.router.declare_exchange(exchange.name, exchange.kind, exchange.arguments.get("alternate-exchange"))
         self.exchanges[exchange.name] = exchange
 
@@ -60,7 +50,7 @@ class Tables:
             existing.used = now
             return existing, False
         if queue.name:
-            _refuse_reserved("queue", queue.name)
+            refuse_reserved("queue", queue.name)
         name = queue.name or GENERATED + secrets.token_urlsafe(16)
         queued = Queued(name, wanted, owner if wanted.exclusive else None, now)
         self.queues[name] = queued
@@ -141,8 +131,3 @@ def check_owner(queued: Queued, owner: object | None) -> None:
     """AccessRefused when the queue is exclusive to another connection (RESOURCE_LOCKED on RabbitMQ)."""
     if queued.owner is not None and queued.owner is not owner:
         raise AccessRefused(f"queue {queued.name!r} is exclusive to another connection")
-
-
-def _refuse_reserved(what: str, name: str) -> None:
-    if name.startswith(RESERVED):
-        raise AccessRefused(f"{what} {name!r}: names that begin with {RESERVED!r} are the broker's own")

@@ -1,0 +1,339 @@
+"""The thread that works on a link's file: it waits for work, for time and for other processes, and makes transactions.
+
+::
+
+    any thread ──put──► inbox ──┐                        ┌─► outcomes, deliveries (`post`: here, or on the loop)
+    other processes ──datagram──┼─► thread: transaction ─┤
+    time ───────────────────────┘                        └─► datagrams to links whose queues got messages
+
+What waits in the inbox shares one transaction, so that one commit serves all. A thread that is about to wait for its
+own publish may make the transaction itself (:meth:`Engine.put_and_commit`), which saves two changes of thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from eventbus._errors import BusClosed, EventBusError, NotSent
+
+from ._consuming import Consuming
+from ._keeper import Keeper, Lost
+from ._options import Options
+from ._store import Store
+from ._transaction import Transaction
+from ._waking import Waker
+from ._work import Effect, Publish, Settle, Task, Work, fail_late
+
+log = logging.getLogger("eventbus.sqlite")
+
+_MOST = 2000
+_LONGEST_PAUSE = 2.0
+_SHARE_PAUSE = 0.002
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Duty(Protocol):
+    """What an engine works for: the link."""
+
+    def consumers(self) -> list[Consuming]:
+        """Its consumers."""
+
+    def begin(self, store: Store, session: int) -> Effect:
+        """Within the first transaction of a session: make everything exist."""
+
+    def lost(self, error: EventBusError, *, terminal: bool) -> None:
+        """The session is over, or could not begin."""
+
+    def gone(self, consumers: Iterable[Consuming]) -> None:
+        """Their queues were deleted under them."""
+
+    def blocked(self, reason: str | None) -> None:
+        """Nothing can be written for now (None: it can again)."""
+
+    def dropped(self, settlements: int) -> None:
+        """So many settlements came too late."""
+
+    def post(self, effects: list[Effect]) -> None:
+        """Do these where listeners are called."""
+
+
+class Engine:
+    """A link's thread, its inbox, and what it does when."""
+
+    def __init__(self, path: Path, options: Options, service: str, max_body: int, duty: Duty) -> None:
+        self._duty = duty
+        self._path = path
+        self._max_body = max_body
+        self._name = f"eventbus-sqlite-{service}"
+        self._keeper = Keeper(
+            path, options, service, begin=duty.begin, blocked=duty.blocked, give_up=lambda: self._past_close()
+        )
+        self._inbox: deque[Work] = deque()
+        self._mutex = threading.Lock()
+        self._waker: Waker | None = None
+        self._thread: threading.Thread | None = None
+        self._waiting = False
+        self._ended = False
+        self._failed: EventBusError | None = None
+        self._close_by: float | None = None
+        self._failures = 0
+        self._try_at = 0.0
+        self._timers: list[tuple[float, int, Effect]] = []
+        self._order = itertools.count()
+
+    # -- for the link -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin, without waiting."""
+        self._waker = Waker()
+        _engines.add(self)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def put(self, work: Work, *, wake: bool = True) -> None:
+        """Have it done by the thread; from any thread. Without ``wake`` somebody calls :meth:`wake` soon."""
+        self._inbox.append(work)
+        if wake and self._waiting:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the thread look at its inbox."""
+        if self._waiting and self._waker is not None:
+            self._waker.wake()
+
+    def put_and_commit(self, work: Publish) -> None:
+        """Have it done in this thread, if nobody is at work and nothing waits but publishes and settlements."""
+        self._inbox.append(work)
+        if self._mutex.acquire(blocking=False):
+            try:
+                if self._keeper.store is not None:
+                    self._commit_here()
+            finally:
+                self._mutex.release()
+        # Looked at after the lock is free: who found it taken has put its work in before.
+        if self._inbox or any(consumer.hungry for consumer in self._duty.consumers()):
+            self.wake()
+
+    def later(self, seconds: float, function: Effect) -> None:
+        """Call the function after so many seconds."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), function))
+        self.wake()
+
+    def close(self, timeout: float, last: Task) -> None:
+        """Do the last task and end, within the timeout whatever happens; does not wait."""
+        self._close_by = time.monotonic() + timeout
+        self._inbox.append(last)
+        self.wake()
+
+    def join(self, timeout: float) -> None:
+        """Until the thread has ended, or the timeout."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(max(0.0, timeout))
+        self._fail_all(BusClosed("the link was closed before this was written"))
+
+    # -- the thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._ended and not self._past_close():
+                if self._keeper.store is not None:
+                    self._turn()
+                elif self._failed is not None:
+                    self._fail_all(NotSent(str(self._failed)))
+                elif time.monotonic() >= self._try_at:
+                    self._connect()
+                else:
+                    self._keep_waiting()
+                self._wait()
+        except Exception as error:  # a mistake of ours: nobody must wait for ever
+            log.exception("the SQLite transport failed")
+            self._duty.lost(EventBusError(f"the SQLite transport failed: {error!r}"), terminal=True)
+        finally:
+            self._ended = True
+            with self._mutex:
+                self._keeper.leave()
+            self._fail_all(BusClosed("the link is closed"))
+            if self._waker is not None:
+                self._waker.close()
+            _engines.discard(self)
+
+    def _past_close(self) -> bool:
+        return self._close_by is not None and time.monotonic() > self._close_by
+
+    def _wait(self) -> None:
+        if self._ended:
+            return
+        assert self._waker is not None
+        self._waiting = True
+        # Looked at after the flag is set: who puts something in from now on wakes us.
+        outside = self._waker.wait(self._next() - time.monotonic())
+        self._waiting = False
+        if outside:
+            with self._mutex:
+                self._keeper.look(self._duty.consumers())
+        due: list[Effect] = []
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            due.append(heapq.heappop(self._timers)[2])
+        if due:
+            self._duty.post(due)
+
+    def _next(self) -> float:
+        """Until when there is nothing to do."""
+        times = [self._timers[0][0]] if self._timers else []
+        if self._close_by is not None:
+            times.append(self._close_by)
+        if self._keeper.store is None:
+            times.append(time.monotonic() + 0.1 if self._inbox else float("inf"))
+            times.append(self._try_at if self._failed is None else float("inf"))
+            return min(*times, time.monotonic() + 3600)
+        if self._inbox:
+            return 0.0
+        times.append(self._keeper.next_due())
+        hungry = [c for c in self._duty.consumers() if c.hungry and c.id is not None and c.room() > 0]
+        times += [time.monotonic() + _SHARE_PAUSE if consumer.more_soon else 0.0 for consumer in hungry]
+        return min(times)
+
+    def _connect(self) -> None:
+        assert self._waker is not None
+        try:
+            with self._mutex:
+                effect = self._keeper.connect(self._waker.address)
+        except Lost as lost:
+            self._not_connected(lost)
+            return
+        self._failures = 0
+        self._duty.post([effect])
+
+    def _not_connected(self, lost: Lost) -> None:
+        self._failures += 1
+        # It may only be locked for a moment: the first tries follow quickly, and are nobody's business.
+        pause = min(_LONGEST_PAUSE, 0.005 * 2 ** min(self._failures, 12))
+        self._try_at = time.monotonic() + pause * random.uniform(0.5, 1.0)
+        if lost.terminal:
+            self._failed = lost.error
+        if lost.terminal or self._failures > 4:
+            self._duty.lost(lost.error, terminal=lost.terminal)
+
+    def _keep_waiting(self) -> None:
+        """While there is no file, publishes wait no longer than they may."""
+        self._inbox.extendleft(reversed(fail_late(self._take(), f"{self._path} cannot be used for now")))
+
+    def _fail_all(self, error: NotSent) -> None:
+        dropped = 0
+        for work in self._take(None):
+            if isinstance(work, Publish):
+                work.finish(error)
+            dropped += isinstance(work, Settle)
+        if dropped:
+            self._duty.dropped(dropped)
+
+    # -- transactions -------------------------------------------------------------------------------------
+
+    def _take(self, most: int | None = _MOST) -> list[Work]:
+        works: list[Work] = []
+        while self._inbox and (most is None or len(works) < most):
+            works.append(self._inbox.popleft())
+        return works
+
+    def _turn(self) -> None:
+        now, keeper, consumers = time.monotonic(), self._keeper, self._duty.consumers()
+        works: list[Work] = []
+        try:
+            with self._mutex:
+                if now >= keeper.tick_at and (task := keeper.tick(now, consumers)) is not None:
+                    self._inbox.append(task)
+                works = self._take()
+                if not works and not keeper.due(now, consumers):
+                    return
+                transaction = keeper.transact(works, consumers, patient=True)
+                if transaction is None:  # the time to close is over
+                    self._inbox.extendleft(reversed(works))
+                    return
+                deliveries = transaction.deliveries(self._max_body)
+                others = keeper.others(transaction)
+        except Lost as lost:
+            self._lose(lost, works)
+            return
+        assert self._waker is not None
+        self._waker.wake_others(others)
+        self._duty.post([*self._outcomes(transaction), *transaction.effects, *deliveries])
+        self._ended = any(isinstance(work, Task) and work.last for work in works)
+        if transaction.stale:
+            self._duty.dropped(transaction.stale)
+        if transaction.gone:
+            self._duty.gone(transaction.gone)
+
+    def _outcomes(self, transaction: Transaction) -> list[Effect]:
+        return [partial(work.finish, outcome) for work, outcome in transaction.outcomes]
+
+    def _lose(self, lost: Lost, works: list[Work]) -> None:
+        """The session is over: settlements are void, and the rest is done in the next one."""
+        dropped = sum(isinstance(work, Settle) for work in works)
+        self._inbox.extendleft(reversed([work for work in works if not isinstance(work, Settle)]))
+        with self._mutex:
+            self._keeper.leave()
+        if dropped:
+            self._duty.dropped(dropped)
+        if lost.terminal:
+            self._failed = lost.error
+        self._try_at = time.monotonic()
+        self._duty.lost(lost.error, terminal=lost.terminal)
+
+    def _commit_here(self) -> None:
+        """In a caller's thread. What does not work out is left to the engine's thread, which knows what to do."""
+        works = self._take()
+        if any(isinstance(work, Task) for work in works):
+            self._inbox.extendleft(reversed(works))
+            return
+        try:
+            transaction = self._keeper.transact(works, [], patient=False)
+        except Lost:
+            transaction = None
+        if transaction is None:
+            self._inbox.extendleft(reversed(works))
+            return
+        freed = transaction.freed
+        for consumer in self._duty.consumers():
+            if consumer.queue in transaction.touched:
+                consumer.hungry = True
+            consumer.unsettled -= freed.get(consumer.id or 0, 0)
+        for work, outcome in transaction.outcomes:
+            work.finish(outcome)
+        assert self._waker is not None
+        self._waker.wake_others(self._keeper.others(transaction))
+        if transaction.stale:
+            self._duty.dropped(transaction.stale)
+
+    def after_fork(self) -> None:
+        """In a child process: nothing of this is ours, and nothing may be closed as if it were."""
+        leak(self._keeper.store)
+        if self._waker is not None:
+            self._waker.close_in_child()
+
+
+def leak(thing: object) -> None:
+    """Keep it for ever: closing the parent's database in a child would undo the parent's locks."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

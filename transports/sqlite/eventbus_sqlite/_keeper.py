@@ -1,0 +1,288 @@
+"""The open file and our session in it: transactions that get through, and what has to be done in time.
+
+Everything here is called under the engine's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from eventbus._errors import ConnectionFailed, EventBusError, PublishError
+
+from ._consuming import Consuming
+from ._failures import Meaning, in_our_words, meaning_of
+from ._options import Options
+from ._places import network_place
+from ._store import SessionLost, Store
+from ._tables import SessionRow
+from ._transaction import CommitFailed, Transaction, monotonic_of, not_written, perhaps_written
+from ._waking import is_dead
+from ._work import Effect, Publish, Task, Work, fail_late
+
+log = logging.getLogger("eventbus.sqlite")
+
+TICK = 1.0
+"""Seconds between looks at the file while nothing happens; other processes' datagrams come before."""
+
+_QUICK = 0.005
+_LOOK_AT_ROOM = 1.0
+_IMPATIENT = 20
+_LONGEST_PAUSE = 0.005
+_TOLD_AFTER = 1.0
+
+
+class Lost(Exception):
+    """The session is over. ``error`` says why, ``terminal`` that it is not worth another try."""
+
+    def __init__(self, error: EventBusError, *, terminal: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.terminal = terminal
+
+
+class Keeper:
+    """Our session in a file. ``begin`` makes everything exist, within the first transaction; ``blocked`` hears why
+    nothing can be written for now, and None when it can again; ``give_up`` says whether nobody waits any more."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: Options,
+        service: str,
+        *,
+        begin: Callable[[Store, int], Effect],
+        blocked: Callable[[str | None], None],
+        give_up: Callable[[], bool],
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._service = service
+        self._begin = begin
+        self._blocked = blocked
+        self._give_up = give_up
+        self.store: Store | None = None
+        self.session = 0
+        self.tick_at = 0.0
+        self._renew_at = self._reap_at = 0.0
+        self._time_at: float | None = None
+        self._pause = TICK
+        self._room_at = 0.0
+        self._room = True
+
+    # -- opening and leaving ------------------------------------------------------------------------------
+
+    def connect(self, address: str) -> Effect:
+        """Open the file and begin a session; what is to be done after it.
+
+        :raises Lost: it cannot be done; ``error`` is a ConnectionFailed where it is only locked.
+        """
+        try:
+            store = Store(self._path, self._options)
+            try:
+                store.start(None, durable=False)
+                for dead in (*store.expired(), *([self.session] if self.session in store.sessions else [])):
+                    store.end(dead)
+                session = store.attach(self._service, address, network_place())
+                effect = self._begin(store, session)
+                store.commit()
+            except BaseException:
+                store.rollback()
+                store.close()
+                raise
+        except sqlite3.Error as error:
+            raise Lost(in_our_words(error, self._path), terminal=meaning_of(error) is Meaning.FATAL) from error
+        except EventBusError as error:
+            raise Lost(error, terminal=True) from error
+        self.store, self.session = store, session
+        now = time.monotonic()
+        self._renew_at, self._reap_at, self.tick_at = (
+            now + self._options.lease / 3,
+            now + self._options.lease / 2,
+            now + TICK,
+        )
+        self._time_at, self._pause = 0.0, TICK
+        return effect
+
+    def leave(self) -> None:
+        """Close the file as it is: the session has been ended in it, or is found dead by others."""
+        store, self.store = self.store, None
+        if store is not None:
+            store.close()
+
+    # -- transactions -------------------------------------------------------------------------------------
+
+    def transact(self, works: list[Work], consumers: list[Consuming], *, patient: bool) -> Transaction | None:
+        """Do all of it in one transaction. ``works`` loses those publishes that get an outcome without one.
+
+        Not ``patient``: in the thread of somebody who has more to do than waiting for a lock; None then, or when
+        nobody waits any more.
+
+        :raises Lost: the session is over; nothing has happened, or publishes have heard that it may have.
+        """
+        store = self.store
+        assert store is not None
+        transaction = Transaction(store, self.session, works, consumers)
+        tries, since = 0, time.monotonic()
+        while True:
+            now = time.monotonic()
+            renew, reap = now >= self._renew_at, patient and now >= self._reap_at
+            passing = patient and self._passes(now)
+            try:
+                changed = transaction.run(renew=renew, pass_time=passing, reap=reap, room=self._has_room(now))
+                break
+            except sqlite3.Error as error:
+                for consumer in consumers:
+                    consumer.hungry = True
+                meaning = meaning_of(error)
+                if meaning is Meaning.BUSY:
+                    tries += 1
+                    works[:] = self._while_busy(works, tries, since)
+                    if self._give_up() or (tries > _IMPATIENT and not patient):
+                        return None
+                elif meaning is Meaning.FULL and any(type(work) is Publish for work in works):
+                    _refuse(works, not_written(error, store))
+                else:
+                    raise Lost(in_our_words(error, self._path), terminal=meaning is Meaning.FATAL) from error
+            except SessionLost:
+                raise Lost(ConnectionFailed("the lease ran out: what this process held went back")) from None
+            except CommitFailed as failure:
+                _refuse(works, perhaps_written(store))
+                raise Lost(in_our_words(failure.error, self._path)) from failure.error
+        if tries:
+            self._blocked(None)
+        self._plan(now, transaction, renew=renew, reap=reap, passed=passing)
+        if changed or transaction.changed:
+            self._see_consumers(store, consumers, transaction)
+        transaction.settled()
+        return transaction
+
+    def _while_busy(self, works: list[Work], tries: int, since: float) -> list[Work]:
+        reason = f"{self._path} is locked by another program"
+        if time.monotonic() - since > _TOLD_AFTER:
+            self._blocked(reason)
+        time.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, 0.0001 * 2 ** min(tries, 10)))
+        return fail_late(works, reason)
+
+    def _plan(self, now: float, transaction: Transaction, *, renew: bool, reap: bool, passed: bool) -> None:
+        if renew:
+            self._renew_at = now + self._options.lease / 3
+        if reap:
+            self._reap_at = now + self._options.lease / 2
+        if passed or transaction.timed or transaction.changed:
+            assert self.store is not None
+            self._time_at = self.store.next_time()
+
+    def _see_consumers(self, store: Store, consumers: list[Consuming], transaction: Transaction) -> None:
+        """Another process, or we ourselves, may have deleted a queue under a consumer."""
+        for consumer in consumers:
+            if consumer.id is not None and not consumer.scheduled_only and consumer.queue not in store.by_id:
+                transaction.gone.append(consumer)
+
+    def _has_room(self, now: float) -> bool:
+        if now >= self._room_at:
+            self._room_at = now + _LOOK_AT_ROOM
+            try:
+                found = os.statvfs(self._path.parent)
+            except OSError:
+                return self._room
+            had, self._room = self._room, found.f_bavail * found.f_frsize >= self._options.disk_free_limit
+            if had and not self._room:
+                log.error("less than disk_free_limit is free where %s lies: no more messages are taken", self._path)
+                self._blocked("the disk is almost full")
+            elif self._room and not had:
+                self._blocked(None)
+        return self._room
+
+    # -- time and others ----------------------------------------------------------------------------------
+
+    def next_due(self) -> float:
+        """When something has to be done though nobody asks for it (monotonic)."""
+        times = [self.tick_at, self._renew_at, self._reap_at]
+        if self._time_at is not None:
+            times.append(monotonic_of(self._time_at))
+        return min(times)
+
+    def _passes(self, now: float) -> bool:
+        return self._time_at is not None and monotonic_of(self._time_at) <= now
+
+    def due(self, now: float, consumers: Iterable[Consuming]) -> bool:
+        """Whether a transaction is needed though nobody has asked for anything."""
+        store = self.store
+        assert store is not None
+        needed = now >= min(self._renew_at, self._reap_at) or self._passes(now)
+        for consumer in consumers:
+            if consumer.hungry and consumer.id is not None and consumer.room() > 0:
+                if consumer.spec.inspect or store.anything(consumer.queue):
+                    needed = True
+                else:
+                    consumer.hungry = consumer.more_soon = False
+        return needed
+
+    def look(self, consumers: Iterable[Consuming]) -> bool:
+        """Another process says that it has changed the file; whether it has."""
+        store = self.store
+        if store is None or not store.news():
+            return False
+        self._time_at = 0.0  # found anew with the next transaction
+        for consumer in consumers:
+            consumer.hungry = True
+        return True
+
+    def tick(self, now: float, consumers: Iterable[Consuming]) -> Task | None:
+        """Now and then: is there news that nobody told us of, does the next session live, is there room to return?"""
+        store = self.store
+        assert store is not None
+        # News for us that no datagram has announced: whoever publishes cannot reach us, so look often for a while.
+        missed = self.look(consumers) and any(store.anything(c.queue) for c in consumers if c.id is not None)
+        self._pause = _QUICK if missed else min(TICK, self._pause * 2)
+        self.tick_at = now + self._pause
+        others = sorted(store.sessions.values(), key=lambda row: (row.id <= self.session, row.id))
+        # Each link watches the next one, so that somebody watches everybody.
+        watched = others[0] if others else None
+        if watched is not None and watched.id != self.session and self._died(watched):
+            return Task(partial(_bury, watched.id))
+        if self._pause == TICK:
+            self._shrink(store)
+        return None
+
+    def _died(self, row: SessionRow) -> bool:
+        return row.place == network_place() and is_dead(row.address)
+
+    def _shrink(self, store: Store) -> None:
+        try:
+            store.shrink()
+        except sqlite3.Error as error:  # another one is at work: next time
+            log.debug("no room was given back: %s", error)
+
+    def others(self, transaction: Transaction) -> set[str]:
+        """The addresses of other links that a transaction concerns."""
+        store = self.store
+        assert store is not None
+        if transaction.changed or transaction.timed:
+            sessions = {consumer.session for queue in store.queues.values() for consumer in queue.consumers}
+        else:
+            queues = [store.by_id[id] for id in transaction.touched if id in store.by_id]
+            sessions = {consumer.session for queue in queues for consumer in queue.active()}
+        sessions.discard(self.session)
+        return {store.sessions[id].address for id in sessions if id in store.sessions}
+
+
+def _bury(dead: int, store: Store) -> None:
+    if dead in store.sessions:
+        log.warning("a process has died: what it held goes back to its queues")
+        store.end(dead)
+
+
+def _refuse(works: list[Work], error: PublishError) -> None:
+    """These publishes have their outcome; the rest may still be done."""
+    for work in works:
+        if isinstance(work, Publish):
+            work.finish(error)
+    works[:] = [work for work in works if not isinstance(work, Publish)]
