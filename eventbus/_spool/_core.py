@@ -215,7 +215,7 @@ class SpoolCore(Generic[L]):
     def _plan(self) -> None:
         """Have the next tick in time, and say it when events go another way."""
         now, mode = time.monotonic(), self._line.mode
-        if mode is not self._told_mode and mode is not Mode.HOLDING:
+        if mode is not self._told_mode and mode is not Mode.HOLDING and not self._drain.halted:
             self._told_mode = mode
             self._turns.out.append(Run(partial(_tell_mode, mode)))
             self._turns.out.append(Run(self._count))
@@ -261,11 +261,11 @@ class SpoolCore(Generic[L]):
     def _count(self) -> None:
         self._store.count(self._counted)
 
-    def _counted(self, waiting: int) -> None:
+    def _counted(self, waiting: int, puts: int) -> None:
         with self._turns.lock:
             marker = self._line.marker_out_there()
             own = marker is not None and not self._drain.holds(marker)
-            self._store.counted(max(0, waiting - own) + self._drain.events())
+            self._store.counted(max(0, waiting - own) + self._drain.events(), puts)
 
     # -- carrying out -----------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Store:
         self._broken: Exception | None = None
         self._parked: deque[tuple[Message, float, Done]] = deque()
         self._yielding = False
+        self._puts = 0
         self._counts = threading.Lock()
 
     # -- its two consumers ------------------------------------------------------------------------------
@@ -119,6 +120,7 @@ class Store:
             full = self.depth + self.storing >= self._most
             if not full:
                 self.storing += 1
+                self._puts += 1
         if full:
             done(NotSent(f"it is full: {self.depth} events (max_messages={self._most})"))
             return
@@ -167,17 +169,18 @@ class Store:
         with self._counts:
             self.depth = max(0, self.depth - 1)
 
-    def counted(self, depth: int) -> None:
-        """So many there are."""
+    def counted(self, depth: int, puts: int) -> None:
+        """So many there were. Where copies were on their way meanwhile, our own sum is nearer."""
         with self._counts:
-            self.depth = depth
+            self.depth = depth if puts == self._puts and not self.storing else max(depth, self.depth)
 
-    def count(self, done: Callable[[int], None]) -> None:
+    def count(self, done: Callable[[int, int], None]) -> None:
         """Ask how many wait there, apart from those at consumers."""
+        puts = self._puts if not self.storing else -1
 
         def counted(found: QueueCount | Exception) -> None:
             if isinstance(found, QueueCount):
-                done(found.ready)
+                done(found.ready, puts)
 
         if self._running and isinstance(self.link, InspectsQueues):
             self.link.count(CONSUMER, counted)
