@@ -88,9 +88,7 @@ class Engine:
             reactor, hosts, options, contexts, policy, "consume", self._consume_up, self._consume_down, self._changed
         )
         self._publish_side.on_blocked = self._blocked
-        self.publishing = Publishing(
-            reactor, self._declarer, self._publish_side.why_not, resend=settings.resend
-        )
+        self.publishing = Publishing(reactor, self._declarer, self._publish_side.why_not, resend=settings.resend)
         if options.queue_exchange:
             self.publishing.destinations.declare(self._declarer.queue_exchange)
         self._copies = Copies(reactor, prepare_copy, self.publishing, self._flush)

@@ -108,8 +108,16 @@ class LocalCluster:
         for node in reversed(self.nodes):
             node.stop(timeout)
 
+    def kill(self) -> None:
+        """Ends all nodes that run by SIGKILL; see :meth:`LocalBroker.kill`."""
+        for node in self.nodes:
+            if node.running:
+                node.kill()
+
     def close(self) -> None:
         """Stops all nodes, and removes the temporary folder."""
+        if self._temporary is not None:
+            self.kill()  # an orderly stop takes seconds, and saves what goes away now
         for node in reversed(self.nodes):  # the first one has the port mapper
             node.close()
         if self._temporary is not None:

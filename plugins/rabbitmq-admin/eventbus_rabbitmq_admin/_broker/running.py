@@ -30,8 +30,8 @@ class Running(Protocol):
     def start(self, timeout: float) -> None:
         """Start what does not run, and wait until clients can connect."""
 
-    def stop(self) -> None:
-        """Stop all nodes; the data stays."""
+    def stop(self, *, discard: bool = False) -> None:
+        """Stop all nodes; the data stays, unless nobody will need it (``discard``)."""
 
     def running(self) -> list[bool]:
         """Whether each node runs."""
@@ -127,9 +127,11 @@ class Nodes:
         with _said_as_ours():
             self._cluster.start(timeout)
 
-    def stop(self) -> None:
-        """Stop all nodes."""
+    def stop(self, *, discard: bool = False) -> None:
+        """Stop all nodes, by force where their data is not needed."""
         with _said_as_ours():
+            if discard:
+                self._cluster.kill()
             self._cluster.close()
 
     def running(self) -> list[bool]:
@@ -179,9 +181,9 @@ class Containers:
         """Start what does not run."""
         self._compose("up", "--detach", "--wait", "--wait-timeout", str(round(timeout)), timeout=timeout + 600)
 
-    def stop(self) -> None:
-        """Stop and remove the containers; their volumes stay."""
-        self._compose("down")
+    def stop(self, *, discard: bool = False) -> None:
+        """Stop and remove the containers; their volumes stay, unless nobody will need them."""
+        self._compose("down", *(["--volumes"] if discard else []))
 
     def running(self) -> list[bool]:
         """Whether each node runs."""

@@ -256,7 +256,7 @@ def status(state: Path, as_json: bool) -> int:
 def down(state: Path, delete: bool) -> None:
     """Stop it; its data stays."""
     folder, _, nodes = _opened(state)
-    nodes.stop()
+    nodes.stop(discard=delete)
     if delete:
         folder.delete()
     click.echo("stopped" + (" and deleted" if delete else ""))

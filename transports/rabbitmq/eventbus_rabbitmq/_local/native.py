@@ -136,6 +136,8 @@ class NativeEngine:
         processes.send(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
+        if self._settings.temporary:
+            self.kill()  # an orderly stop takes seconds, and saves what goes away now
         self.stop(10)
         self._end_epmd()
         if self._settings.temporary:
