@@ -70,6 +70,7 @@ __all__ = [
     "Message",
     "Origin",
     "Phase",
+    "PublishesInCaller",
     "Queue",
     "QueueCount",
     "ReloadsTLS",
@@ -242,6 +243,14 @@ class AsyncLink(_Link, Protocol):
 
     async def close(self, timeout: float) -> None:
         """Close within ``timeout`` seconds, whatever the broker does."""
+
+
+@runtime_checkable
+class PublishesInCaller(Protocol):
+    """What a sync link has beside the rest, if a thread that waits for its publish anyway can do the work for it."""
+
+    def publish_now(self, message: Message, *, deadline: float, done: Callable[[PublishError | None], None]) -> None:
+        """As ``publish``, by a thread that is about to wait for the outcome: it may take until then to return."""
 
 
 @runtime_checkable

@@ -210,7 +210,10 @@ class EventBus(BusCore):
 
         :raises PublishError: exactly one of NotSent, Unroutable, Rejected, PublishUnknown, by the deadline.
         """
-        self.submit(event, **options).wait()
+        runtime = self._running()
+        receipt = Receipt(self, runtime.window, event, options_from(options))
+        self._send(runtime, receipt, waits=True)
+        receipt.wait()
 
     def submit(self, event: object, /, **options: Unpack[PublishKeywords]) -> Receipt:
         """Publish without waiting for the confirm; waits only while the window is full.
@@ -222,13 +225,14 @@ class EventBus(BusCore):
         self._send(runtime, receipt)
         return receipt
 
-    def _send(self, runtime: Runtime, sending: Sending) -> None:
+    def _send(self, runtime: Runtime, sending: Sending, *, waits: bool = False) -> None:
         if runtime.draining and not in_handler.get():
             raise sending.not_sent(closed_error())
         if not runtime.window.enter(sending.deadline):
             raise sending.not_sent(full_error(runtime.window.size, runtime.link.status()))
         if runtime.spool is None:
-            runtime.link.publish(sending.message, deadline=sending.deadline, done=sending.outcome)
+            publish = runtime.publish_now if waits else runtime.link.publish
+            publish(sending.message, deadline=sending.deadline, done=sending.outcome)
         else:
             runtime.spool.send(sending)
 

@@ -20,7 +20,7 @@ from eventbus._bus._windows import Window
 from eventbus._bus._workers import Watch, Workers
 from eventbus._message import Incoming
 from eventbus._settlement import Settlement
-from eventbus.transport import LinkStatus, SyncLink
+from eventbus.transport import LinkStatus, PublishesInCaller, SyncLink
 
 if TYPE_CHECKING:
     from eventbus._bus._sync import EventBus
@@ -40,6 +40,7 @@ class Runtime:
         self.spool = _spool_link(bus, on_status)
         self.link: SyncLink = self.spool or bus.transport.sync_link(bus._settings, on_status)
         self.main = self.link if self.spool is None else self.spool.main
+        self.publish_now = self.link.publish_now if isinstance(self.link, PublishesInCaller) else self.link.publish
         self.window = Window(bus._window_size)
         self.asker = Asker(bus, self)
         self.draining = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventbus._errors import EventBusError
 from eventbus.transport import (
+    SCHEDULED,
     Binding,
     ConsumerListener,
     ConsumerSpec,
@@ -14,7 +15,6 @@ from eventbus.transport import (
     Topology,
 )
 
-from ._holding import SCHEDULED
 from ._store import Store
 from ._tables import check_exists
 

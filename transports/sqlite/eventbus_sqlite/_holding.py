@@ -28,9 +28,6 @@ from ._tables import QueueRow
 
 log = logging.getLogger("eventbus.sqlite")
 
-SCHEDULED = "eventbus.scheduled"
-"""Not a queue: with ``inspect``, what was published for later and is not in any queue yet."""
-
 _MINE = "SELECT value FROM json_each(?)"
 
 
@@ -213,11 +210,14 @@ def arrival(
     max_body: int,
 ) -> Incoming:
     """A row of :meth:`Holding.read` as it comes to the consumer (its id and name)."""
-    token, _, deliveries, due, attributes, body = row
+    token, expires, deliveries, due, attributes, body = row
     message, attempt, first_seen = decode(attributes, body), 1, None
     if due is not None:
         message = msgspec.structs.replace(message, deliver_at=due)
-    if message.headers and not inspect:
+    if inspect:
+        if expires is not None:
+            message = msgspec.structs.replace(message, ttl=max(0.0, expires - time.time()))
+    elif message.headers:
         origin = restore_origin(message)
         message, attempt, first_seen = origin.message, origin.attempt, origin.first_seen
     problem = None

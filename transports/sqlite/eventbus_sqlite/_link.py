@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from eventbus._errors import BusClosed, ConfigurationError, ConnectionFailed, MessageTooLarge, NotSent, PublishError
+from eventbus._errors import (
+    BusClosed,
+    ConfigurationError,
+    ConnectionFailed,
+    MessageTooLarge,
+    NotSent,
+    PublishError,
+    TopologyMismatch,
+)
 from eventbus._routing import validate_topic
 from eventbus.transport import (
+    SCHEDULED,
     ConsumerListener,
     ConsumerSpec,
     ConsumerStatus,
@@ -22,6 +32,7 @@ from ._consuming import Consuming
 from ._holding import Claim
 from ._state import LinkState
 from ._store import Store
+from ._tables import check_exists
 from ._work import Effect, Publish, Settle, Task
 
 Done = Callable[[PublishError | None], None]
@@ -129,19 +140,26 @@ class BaseLink(LinkState):
             consuming = self._consuming.get(consumer)
             answer: QueueCount | Exception = ConnectionFailed(f"consumer {consumer!r} does not run")
             if consuming is not None and consuming.id is not None:
-                answer = store.count(consuming.queue, inspect=consuming.spec.inspect)
+                answer = store.count(store.by_id.get(consuming.queue))
             return lambda: done(answer)
 
         self._put(Task(run))
 
-    def queues(self, done: Callable[[list[str] | Exception], None]) -> None:
-        """The names of all queues of the file."""
+    def count_queue(self, queue: str, done: Callable[[QueueCount | Exception], None]) -> None:
+        """What is in a queue; ``done`` gets TopologyMismatch where it does not exist."""
 
         def run(store: Store) -> Effect:
-            names = sorted(store.queues)
-            return lambda: done(names)
+            try:
+                counted = store.count(None if queue == SCHEDULED else check_exists(store, queue))
+            except TopologyMismatch as error:
+                return partial(done, error)
+            return partial(done, counted)
 
         self._put(Task(run))
+
+    def list_queues(self, done: Callable[[Mapping[str, QueueCount] | Exception], None]) -> None:
+        """The queues of the file, and what is in them."""
+        self._put(Task(lambda store: partial(done, store.counts())))
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, unless the link is closed by then."""

@@ -7,14 +7,14 @@ import sqlite3
 import time
 from pathlib import Path
 
-from eventbus.transport import QueueCount
+from eventbus.transport import SCHEDULED, QueueCount
 
 from ._failures import FileDamaged
 from ._holding import Holding
 from ._options import Options
 from ._places import boot_id, check_place, create
 from ._schema import migrate, version_of
-from ._tables import SessionRow
+from ._tables import QueueRow, SessionRow
 
 CHECKED_SIZE = 64 * 2**20
 """Files up to this size are checked when they are opened; ``eventbus sqlite check`` does it for larger ones."""
@@ -98,14 +98,19 @@ class Store(Holding):
         """Whether messages wait in a queue."""
         return self.connection.execute("SELECT 1 FROM ready WHERE queue = ? LIMIT 1", (queue,)).fetchone() is not None
 
-    def count(self, queue: int, *, inspect: bool) -> QueueCount:
-        """What is in a queue. For those that look (``inspect``), what waits for its time counts too."""
-        run = self.connection.execute
-        (ready,) = run("SELECT count(*) FROM ready WHERE queue = ?", (queue,)).fetchone()
-        if inspect:
-            id = queue if queue in self.by_id else None
-            ready += run("SELECT count(*) FROM scheduled WHERE queue IS ?", (id,)).fetchone()[0]
-        return QueueCount(ready=ready, consumers=len(self.by_id[queue].consumers) if queue in self.by_id else 0)
+    def count(self, queue: QueueRow | None) -> QueueCount:
+        """What waits in a queue, for its turn or for its time; without one, what is on its way to an exchange."""
+        run, id = self.connection.execute, None if queue is None else queue.id
+        (ready,) = run("SELECT count(*) FROM ready WHERE queue = ?", (id,)).fetchone()
+        (scheduled,) = run("SELECT count(*) FROM scheduled WHERE queue IS ?", (id,)).fetchone()
+        return QueueCount(ready=ready + scheduled, consumers=0 if queue is None else len(queue.consumers))
+
+    def counts(self) -> dict[str, QueueCount]:
+        """The queues that outlive their consumers, and what waits to be routed."""
+        lasting = [queue for queue in self.queues.values() if queue.owner is None and not queue.properties.auto_delete]
+        counted = {queue.name: self.count(queue) for queue in lasting}
+        scheduled = self.count(None)
+        return {**counted, SCHEDULED: scheduled} if scheduled.ready else counted
 
     # -- sessions -----------------------------------------------------------------------------------------
 
