@@ -215,7 +215,7 @@ class Engine:
             self._not_connected(lost)
             return
         self._failures = 0
-        self._duty.post([effect])
+        effect()
 
     def _not_connected(self, lost: Lost) -> None:
         self._failures += 1
@@ -269,7 +269,10 @@ class Engine:
             return
         assert self._waker is not None
         self._waker.wake_others(others)
-        self._duty.post([*self._outcomes(transaction), *transaction.effects, *deliveries])
+        self._duty.post(self._outcomes(transaction))
+        for effect in transaction.effects:
+            effect()
+        self._duty.post(deliveries)
         self._ended = any(isinstance(work, Task) and work.last for work in works)
         if transaction.stale:
             self._duty.dropped(transaction.stale)

@@ -55,7 +55,7 @@ class BaseLink(LinkState):
             self._topology = self._topology.merged(topology)
             running = self._phase is Phase.READY
         if running:
-            self._declare(topology)
+            self._put(self._declaring(topology))
 
     def publish(self, message: Message, *, deadline: float, done: Done) -> None:
         """Send one message; ``done`` gets its outcome after the commit."""
@@ -116,7 +116,7 @@ class BaseLink(LinkState):
 
             def effect() -> None:
                 consuming.stopped(ConsumerStatus(phase=Phase.CLOSED))
-                consuming.listener.stopped(None)
+                self.post([partial(consuming.listener.stopped, None)])
                 self._announce()
 
             return effect
@@ -129,7 +129,7 @@ class BaseLink(LinkState):
         def run(store: Store) -> Effect:
             known = store.queues.get(queue)
             count = None if known is None else len(known.consumers)
-            return lambda: done(count)
+            return partial(self.post, [partial(done, count)])
 
         self._put(Task(run))
 
@@ -141,7 +141,7 @@ class BaseLink(LinkState):
             answer: QueueCount | Exception = ConnectionFailed(f"consumer {consumer!r} does not run")
             if consuming is not None and consuming.id is not None:
                 answer = store.count(store.by_id.get(consuming.queue))
-            return lambda: done(answer)
+            return partial(self.post, [partial(done, answer)])
 
         self._put(Task(run))
 
@@ -152,14 +152,14 @@ class BaseLink(LinkState):
             try:
                 counted = store.count(None if queue == SCHEDULED else check_exists(store, queue))
             except TopologyMismatch as error:
-                return partial(done, error)
-            return partial(done, counted)
+                return partial(self.post, [partial(done, error)])
+            return partial(self.post, [partial(done, counted)])
 
         self._put(Task(run))
 
     def list_queues(self, done: Callable[[Mapping[str, QueueCount] | Exception], None]) -> None:
         """The queues of the file, and what is in them."""
-        self._put(Task(lambda store: partial(done, store.counts())))
+        self._put(Task(lambda store: partial(self.post, [partial(done, store.counts())])))
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call after so many seconds, unless the link is closed by then."""

@@ -115,14 +115,14 @@ class LinkState:
             for one in effects:
                 one()
             for consuming in late:  # asked for while this was under way
-                self._put(self._starting(consuming))
+                self._engine.put(self._starting(consuming))
             if not declared:
-                self._declare(self._topology)
+                self._engine.put(self._declaring(self._topology))
             self._announce()
 
         return effect
 
-    def _declare(self, topology: Topology) -> None:
+    def _declaring(self, topology: Topology) -> Task:
         def run(store: Store) -> Effect:
             refused = declare(store, topology, self._session)
 
@@ -133,24 +133,19 @@ class LinkState:
 
             return effect
 
-        self._put(Task(run))
+        return Task(run)
 
     def lost(self, error: EventBusError, *, terminal: bool) -> None:
         """The session is over, or could not begin."""
-
-        def effect() -> None:
-            with self._lock:
-                if self._phase in (Phase.CLOSED, Phase.CLOSING):
-                    return
-                self._phase, self._error = (Phase.FAILED if terminal else Phase.WAITING), error
-            for consuming in self.consumers():
-                ran = consuming.id is not None
-                consuming.stopped(ConsumerStatus(phase=self._phase, error=error))
-                if ran:
-                    consuming.listener.stopped(error)
-            self._announce()
-
-        self.post([effect])
+        with self._lock:
+            if self._phase in (Phase.CLOSED, Phase.CLOSING):
+                return
+            self._phase, self._error = (Phase.FAILED if terminal else Phase.WAITING), error
+        for consuming in self.consumers():
+            if consuming.id is not None:
+                self.post([partial(consuming.listener.stopped, error)])
+            consuming.stopped(ConsumerStatus(phase=self._phase, error=error))
+        self._announce()
 
     def gone(self, consumers: Iterable[Consuming]) -> None:
         """Their queues were deleted: say so, and begin anew."""
@@ -191,7 +186,7 @@ class LinkState:
 
         def effect() -> None:
             consuming.started(session, id, queue, name)
-            consuming.listener.started(name)
+            self.post([partial(consuming.listener.started, name)])
             self._announce()
 
         return effect
@@ -199,9 +194,9 @@ class LinkState:
     def _not_started(self, consuming: Consuming, error: EventBusError) -> None:
         terminal = isinstance(error, ConfigurationError)
         consuming.stopped(ConsumerStatus(phase=Phase.FAILED if terminal else Phase.WAITING, error=error))
-        consuming.listener.stopped(error)
+        self.post([partial(consuming.listener.stopped, error)])
         if not terminal:
-            self._engine.later(RETRY_SECONDS, partial(self._put, self._starting(consuming)))
+            self._engine.later(RETRY_SECONDS, partial(self._engine.put, self._starting(consuming)))
         self._announce()
 
     def _remove(self, store: Store, consuming: Consuming) -> None:
@@ -230,7 +225,7 @@ class LinkState:
                 for consuming in cancelled:
                     consuming.status = ConsumerStatus(phase=Phase.CLOSED, queue=consuming.queue_name)
                 self._announce()
-                ended()
+                self.post([ended])
 
             return effect
 
@@ -241,7 +236,7 @@ class LinkState:
         """Have this called when all that was given so far is carried out; False when there is nothing to wait for."""
         if self._phase is not Phase.READY:
             return False
-        self._put(Task(lambda store: ended))
+        self._put(Task(lambda store: partial(self.post, [ended])))
         return True
 
     def _begin_close(self, timeout: float) -> bool:

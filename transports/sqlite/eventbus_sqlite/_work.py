@@ -12,7 +12,7 @@ from ._holding import Claim
 from ._store import Store
 
 Effect = Callable[[], None]
-"""What is done after the commit."""
+"""What is done after the commit, by the engine's thread; what concerns listeners it posts."""
 
 
 class Publish:
