@@ -73,7 +73,8 @@ def times(results: Sequence[Result]) -> Iterator[Chart]:
 def _ranges(name: str, work: str, title: str, rows: Sequence[tuple[str, Result]]) -> Chart:
     values = [(label, result.client, dict(result.latency_ms)) for label, result in rows]
     size = (9.0, 1.8 + 0.36 * len(rows))
-    return Chart(name, PREFIX + work, title, f"{ABOUT[work]} Percentiles.", size, partial(draw.ranges, values))
+    said = f"{ABOUT[work].partition(';')[0].rstrip('.')}. Percentiles."
+    return Chart(name, PREFIX + work, title, said, size, partial(draw.ranges, values))
 
 
 SQLITE = (rates, times)
