@@ -56,7 +56,7 @@ class Store:
         """Events in the spool, as far as this bus knows."""
         self.storing = 0
         """Copies on their way there."""
-        self.error: Exception | None = None
+        self._error: Exception | None = None
         self.link: SyncLink | AsyncLink
         self._most = settings.max_messages
         self._listener = listener
@@ -67,6 +67,14 @@ class Store:
         self._yielding = False
         self._puts = 0
         self._counts = threading.Lock()
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it does not take what it is given; None while it does."""
+        return self._full() if self.depth >= self._most else self._error
+
+    def _full(self) -> NotSent:
+        return NotSent(f"it is full: {self.depth} events (max_messages={self._most})")
 
     # -- its two consumers ------------------------------------------------------------------------------
 
@@ -104,12 +112,12 @@ class Store:
     def changed(self, status: LinkStatus) -> None:
         """The store's link has another state."""
         if status.phase is not Phase.READY and status.error is not None:
-            self.error = status.error
+            self._error = status.error
         errors = [status.error] if status.phase is Phase.FAILED else []
         errors += [consumer.error for consumer in status.consumers.values() if consumer.phase is Phase.FAILED]
         self._broken = next((error for error in errors if error is not None), None)
         if self._broken is not None:
-            self.error = self._broken
+            self._error = self._broken
             self._refuse(lambda deadline: True)
 
     # -- copies -----------------------------------------------------------------------------------------
@@ -122,7 +130,7 @@ class Store:
                 self.storing += 1
                 self._puts += 1
         if full:
-            done(NotSent(f"it is full: {self.depth} events (max_messages={self._most})"))
+            done(self._full())
             return
         self.put(message, deadline, partial(self._stored, done))
 
@@ -139,12 +147,13 @@ class Store:
         with self._counts:
             self.storing -= 1
             self.depth += error is None
-        self.error = error
+        self._error = error
         done(error)
 
     def unpark(self) -> None:
         """The queue is there: everything that has waited for it, in order."""
         self._was_ready = True
+        self._error = None
         parked, self._parked = self._parked, deque()
         for message, deadline, done in parked:
             self.link.publish(message, deadline=deadline, done=done)
@@ -157,7 +166,7 @@ class Store:
         parked, self._parked = self._parked, deque()
         for message, deadline, done in parked:
             if late(deadline):
-                why = self._broken or self.error or "its store is not ready"
+                why = self._broken or self._error or "its store is not ready"
                 done(NotSent(str(why)))
             else:
                 self._parked.append((message, deadline, done))
@@ -209,7 +218,7 @@ class _Events:
         store = self._store
         store._running = False
         if error is not None:
-            store.error = error
+            store._error = error
         released = error is None and store._yielding
         store._listener.gone(released)
         if released:  # it may begin again, behind the others

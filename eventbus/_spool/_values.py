@@ -39,6 +39,10 @@ class Spool(_Store, frozen=True, kw_only=True):
         if self.queue is not None and not 0 < len(self.queue.encode()) <= 200:
             raise ConfigurationError("the queue of a spool is a name of 1 to 200 bytes")
 
+    def __repr__(self) -> str:
+        # Without the URL: somebody may have written a password into it.
+        return f"Spool(queue={self.queue!r}, max_messages={self.max_messages}, max_age={self.max_age:g})"
+
 
 class SpoolHealth(msgspec.Struct, frozen=True, kw_only=True):
     """State of a spool.
