@@ -79,7 +79,13 @@ class Engine:
         self._max_body = max_body
         self._name = f"eventbus-sqlite-{service}"
         self._keeper = Keeper(
-            path, options, service, begin=duty.begin, blocked=duty.blocked, give_up=lambda: self._past_close()
+            path,
+            options,
+            service,
+            begin=duty.begin,
+            blocked=duty.blocked,
+            held_up=self._keep_waiting,
+            give_up=self._past_close,
         )
         self._inbox: deque[Work] = deque()
         self._mutex = threading.Lock()
@@ -156,7 +162,7 @@ class Engine:
                 elif time.monotonic() >= self._try_at:
                     self._connect()
                 else:
-                    self._keep_waiting()
+                    self._keep_waiting(f"{self._path} cannot be used for now")
                 self._wait()
         except Exception as error:  # a mistake of ours: nobody must wait for ever
             log.exception("the SQLite transport failed")
@@ -227,9 +233,9 @@ class Engine:
         if lost.terminal or self._failures > 4:
             self._duty.lost(lost.error, terminal=lost.terminal)
 
-    def _keep_waiting(self) -> None:
-        """While there is no file, publishes wait no longer than they may."""
-        self._inbox.extendleft(reversed(fail_late(self._take(), f"{self._path} cannot be used for now")))
+    def _keep_waiting(self, reason: str) -> None:
+        """While nothing can be written, publishes wait no longer than they may."""
+        self._inbox.extendleft(reversed(fail_late(self._take(None), reason)))
 
     def _fail_all(self, error: NotSent) -> None:
         dropped = 0

@@ -48,8 +48,12 @@ class Lost(Exception):
 
 
 class Keeper:
-    """Our session in a file. ``begin`` makes everything exist, within the first transaction; ``blocked`` hears why
-    nothing can be written for now, and None when it can again; ``give_up`` says whether nobody waits any more."""
+    """Our session in a file.
+
+    ``begin`` makes everything exist, within the first transaction. ``blocked`` hears why nothing can be written for
+    now, and None when it can again. While the file is locked, ``held_up`` is called now and then, with the reason;
+    ``give_up`` says whether nobody waits any more.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Keeper:
         *,
         begin: Callable[[Store, int], Effect],
         blocked: Callable[[str | None], None],
+        held_up: Callable[[str], None],
         give_up: Callable[[], bool],
     ) -> None:
         self._path = path
@@ -66,6 +71,7 @@ class Keeper:
         self._service = service
         self._begin = begin
         self._blocked = blocked
+        self._held_up = held_up
         self._give_up = give_up
         self.store: Store | None = None
         self.session = 0
@@ -156,7 +162,7 @@ class Keeper:
                 _refuse(works, perhaps_written(store))
                 raise Lost(in_our_words(failure.error, self._path)) from failure.error
         if tries:
-            self._blocked(None)
+            self._blocked(self._reason())
         self._plan(now, transaction, renew=renew, reap=reap, passed=passing)
         if changed or transaction.changed:
             self._see_consumers(store, consumers, transaction)
@@ -167,6 +173,8 @@ class Keeper:
         reason = f"{self._path} is locked by another program"
         if time.monotonic() - since > _TOLD_AFTER:
             self._blocked(reason)
+        if tries % 16 == 0:
+            self._held_up(reason)
         time.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, 0.0001 * 2 ** min(tries, 10)))
         return fail_late(works, reason)
 
@@ -195,10 +203,12 @@ class Keeper:
             had, self._room = self._room, found.f_bavail * found.f_frsize >= self._options.disk_free_limit
             if had and not self._room:
                 log.error("less than disk_free_limit is free where %s lies: no more messages are taken", self._path)
-                self._blocked("the disk is almost full")
-            elif self._room and not had:
-                self._blocked(None)
+            if had != self._room:
+                self._blocked(self._reason())
         return self._room
+
+    def _reason(self) -> str | None:
+        return None if self._room else f"the disk is almost full where {self._path} lies"
 
     # -- time and others ----------------------------------------------------------------------------------
 
@@ -239,6 +249,8 @@ class Keeper:
         """Now and then: is there news that nobody told us of, does the next session live, is there room to return?"""
         store = self.store
         assert store is not None
+        if not store.in_place():
+            raise Lost(ConnectionFailed(f"{self._path} was deleted or replaced while it was in use"))
         # News for us that no datagram has announced: whoever publishes cannot reach us, so look often for a while.
         missed = self.look(consumers) and any(store.anything(c.queue) for c in consumers if c.id is not None)
         self._pause = _QUICK if missed else min(TICK, self._pause * 2)

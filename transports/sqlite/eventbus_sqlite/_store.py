@@ -44,6 +44,7 @@ class Store(Holding):
         self._boot = boot_id()
         self._synchronous = ""
         self._seen_data = self._data_version()
+        self._inode = path.stat().st_ino
 
     # -- transactions -------------------------------------------------------------------------------------
 
@@ -166,6 +167,13 @@ class Store(Holding):
             return False
         self.connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
         return True
+
+    def in_place(self) -> bool:
+        """Whether the file that is open is still the one at its path; others would open another one."""
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file."""
