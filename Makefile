@@ -1,6 +1,6 @@
-# A fresh machine needs Python 3.11 or newer, make, and root or Docker (for RabbitMQ). Start with: make demo
+# make demo needs Python 3.11 or newer and make; what has to do with RabbitMQ, root or Docker too. Start with: make demo
 
-BROKER ?= memory
+BROKER ?= sqlite
 BROKER_VERSION ?=
 MINUTES ?= 10
 ON_BROKER := $(if $(filter 4,$(BROKER_VERSION)),EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4)
@@ -16,7 +16,7 @@ READY := .venv/.ready
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo (BROKER=memory, rabbitmq, or secure: over mutual TLS)
+demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo over one SQLite file (or BROKER=memory, rabbitmq, or secure: over mutual TLS)
 	$(PY) -m examples.customers.$(if $(filter secure,$(BROKER)),secure,demo --broker $(BROKER))
 
 test: lint types broker database  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ and PostgreSQL

@@ -1,6 +1,6 @@
 """Analytics service: counts customers by country. Async; every instance counts all of them (broadcast).
 
-``EVENTBUS_URL=amqp://guest:guest@localhost/ python -m examples.customers.analytics``
+``EVENTBUS_URL=sqlite:///bus.db python -m examples.customers.analytics``
 """
 
 from __future__ import annotations

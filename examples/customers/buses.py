@@ -1,4 +1,4 @@
-"""The services' buses by name, for the command: ``eventbus topology show examples.customers.buses:emails``."""
+"""The services' buses by name, for the command: ``eventbus run examples.customers.buses:emails``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from examples.customers.service import say
 
 def _url() -> str:
     # What a service needs can be looked at where there is no broker yet.
-    return os.environ.get("EVENTBUS_URL", "memory://")
+    return os.environ.get("EVENTBUS_URL", "sqlite:///bus.db")
 
 
 def analytics() -> AsyncEventBus:

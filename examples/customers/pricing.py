@@ -1,6 +1,6 @@
 """Pricing service: answers what things cost. Async; instances share the requests.
 
-``EVENTBUS_URL=amqp://guest:guest@localhost/ python -m examples.customers.pricing``
+``EVENTBUS_URL=sqlite:///bus.db python -m examples.customers.pricing``
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ from urllib.parse import quote, urlsplit
 from eventbus_certs import CertificateAuthority
 
 from eventbus import AsyncEventBus, EventBus, EventBusError
-from examples.customers.demo import ROOT, DemoFailed, in_processes, tell
+from examples.customers.demo import in_processes, tell
+from examples.customers.processes import ROOT, DemoFailed
 from examples.customers.transcript import Transcript
 
 SERVICES = ("users", "emails", "analytics", "pricing", "support")

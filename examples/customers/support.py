@@ -1,6 +1,6 @@
 """Support desk: shows what the email service had to give up, and why. Sync.
 
-``EVENTBUS_URL=amqp://guest:guest@localhost/ python -m examples.customers.support``
+``EVENTBUS_URL=sqlite:///bus.db python -m examples.customers.support``
 """
 
 from __future__ import annotations

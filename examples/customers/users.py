@@ -1,10 +1,12 @@
 """User service: registers customers, tells everybody, and asks what their first order costs. Sync; ends by itself.
 
-``EVENTBUS_URL=amqp://guest:guest@localhost/ python -m examples.customers.users``
+``EVENTBUS_URL=sqlite:///bus.db python -m examples.customers.users``. With two numbers it registers a crowd instead:
+``... examples.customers.users 1 100`` is Customer 1 to Customer 100.
 """
 
 from __future__ import annotations
 
+import sys
 from uuid import UUID
 
 from eventbus import EventBus
@@ -28,14 +30,23 @@ def build(url: str) -> EventBus:
     return EventBus(url, service="users", mandatory=True, publishes=[CustomerRegistered], requests=[QuoteRequested])
 
 
+def register(bus: EventBus, say: Say, number: int, name: str, country: str) -> None:
+    """Tell everybody about one customer. When publish() returns, the broker has the event."""
+    email = f"{name.lower().replace(' ', '-')}@example.com"
+    bus.publish(CustomerRegistered(customer_id=UUID(int=number), name=name, email=email, country=country))
+    say(f"published customers.registered.{country} for {name}: confirmed")
+
+
+def crowd(bus: EventBus, say: Say, first: int, last: int) -> None:
+    """Register many: Customer ``first`` to Customer ``last``."""
+    for number in range(first, last + 1):
+        register(bus, say, 1000 + number, f"Customer {number}", ("se", "no", "dk")[number % 3])
+
+
 def work(bus: EventBus, say: Say) -> None:
-    """Register everybody. When publish() returns, the broker has the event."""
+    """Register everybody, and ask what each first order costs."""
     for number, (name, country, (quantity, product)) in enumerate(CUSTOMERS, 1):
-        event = CustomerRegistered(
-            customer_id=UUID(int=number), name=name, email=f"{name.lower()}@example.com", country=country
-        )
-        bus.publish(event)
-        say(f"published customers.registered.{country} for {name}: confirmed")
+        register(bus, say, number, name, country)
         quote = bus.request(QuoteRequested(product=product, quantity=quantity, country=country), timeout=10.0)
         say(f"asked for {quantity} x {product}: {quote.total} {quote.currency}")
     # Another team's bug: it claims to be a registration, and half of it is missing.
@@ -46,7 +57,11 @@ def work(bus: EventBus, say: Say) -> None:
 def main() -> None:
     """Do the work once."""
     with build(broker_url()) as bus:
-        work(bus, say)
+        if sys.argv[1:]:
+            first, last = map(int, sys.argv[1:])
+            crowd(bus, say, first, last)
+        else:
+            work(bus, say)
 
 
 if __name__ == "__main__":
