@@ -1,4 +1,4 @@
-"""A pluggable event bus: typed events, routing and request/reply, over RabbitMQ or in memory, sync and async.
+"""A pluggable event bus: typed events, routing and request/reply, over RabbitMQ, SQLite or in memory, sync and async.
 
 The public doors are this module, :mod:`eventbus.transport` (for authors of transports) and
 :mod:`eventbus.testing`.

@@ -23,6 +23,7 @@ CLI = "eventbus.cli"
 _KNOWN = {
     (TRANSPORTS, "amqp"): "eventbus[rabbitmq]",
     (TRANSPORTS, "amqps"): "eventbus[rabbitmq]",
+    (TRANSPORTS, "sqlite"): "eventbus[sqlite]",
     (TRANSPORTS, "memory"): "eventbus[memory]",
     (MIDDLEWARE, "prometheus"): "eventbus[prometheus]",
 }
@@ -84,7 +85,7 @@ def transport_from(url: str) -> Any:
     match = _SCHEME.match(url.strip())
     if match is None:
         raise ConfigurationError(
-            "a bus is given a URL such as amqp://host/vhost or memory://, and this text has no scheme"
+            "a bus is given a URL such as amqp://host/vhost, sqlite:///bus.db or memory://, and this text has no scheme"
         )
     made = load(TRANSPORTS, match[1].lower(), UnknownTransport)
     return cast("Callable[[str], Any]", made.from_url)(url.strip())

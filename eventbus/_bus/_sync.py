@@ -40,7 +40,7 @@ class EventBus(BusCore):
     Constructing does no I/O; it connects on first use. Every method may be called from any thread. A forked
     child opens its own connections.
 
-    :param url: ``amqp://``, ``amqps://``, ``memory://``..., or a transport object.
+    :param url: ``amqp://``, ``amqps://``, ``sqlite:///bus.db``, ``memory://``..., or a transport object.
     :param service: this program's name: the default group, CloudEvents source, and connection name.
     :param middleware: objects, or names of installed ones.
     :param codecs: codecs for further content types.
