@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventbus._bus._sync import EventBus
     from eventbus._delivery import Delivery
     from eventbus._settlement import Settlement
+    from eventbus._spool._values import SpoolHealth
     from eventbus.transport import LinkStatus
 
 log = logging.getLogger("eventbus.middleware")
@@ -52,6 +53,9 @@ class Middleware:
     def link_changed(self, bus: EventBus | AsyncEventBus, status: LinkStatus) -> None:
         """Watch the states of a bus's connection and consumers."""
 
+    def spool_changed(self, bus: EventBus | AsyncEventBus, health: SpoolHealth) -> None:
+        """Watch the spool of a bus that has one: when its state changes, and now and then."""
+
 
 class AsyncMiddleware(Middleware):
     """Middleware whose ``handling`` needs ``async with``. The sync bus refuses it when it is built."""
@@ -78,6 +82,7 @@ class MiddlewareStack:
         self._settled = [m.settled for m in self._overriding("settled")]
         self._overdue = [m.overdue for m in self._overriding("overdue")]
         self._link_changed = [m.link_changed for m in self._overriding("link_changed")]
+        self._spool_changed = [m.spool_changed for m in self._overriding("spool_changed")]
         self.around: Sequence[Middleware] = self._overriding("handling")
         # Asked before the hooks are called: most buses have none, and there is one call for each message.
         self.watches_outgoing = bool(self._outgoing)
@@ -114,6 +119,10 @@ class MiddlewareStack:
     def link_changed(self, bus: Any, status: LinkStatus) -> None:
         """Tell all of a change of a bus's link."""
         _tell(self._link_changed, bus, status)
+
+    def spool_changed(self, bus: Any, health: SpoolHealth) -> None:
+        """Tell all of the state of a bus's spool."""
+        _tell(self._spool_changed, bus, health)
 
 
 def _resolve(item: Middleware | str) -> Middleware:

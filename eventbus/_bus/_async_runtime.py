@@ -159,4 +159,4 @@ def _spool_link(bus: AsyncEventBus, on_status: Callable[[LinkStatus], None]) -> 
         return None
     from eventbus._spool._async_link import SpoolAsyncLink  # most buses have none
 
-    return SpoolAsyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_unroutable)
+    return SpoolAsyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_spool, bus._note_unroutable)

@@ -22,7 +22,7 @@ from eventbus._registration import Registrar, Router, specs_for
 from eventbus._replies import DIRECT_REPLY_TO, REPLY_ADDRESSES, deadline_headers
 from eventbus._secrets import CredentialsSource
 from eventbus._settlement import Retry
-from eventbus._spool._values import Spool, SpoolSettings, settings_of
+from eventbus._spool._values import Spool, SpoolHealth, SpoolSettings, settings_of
 from eventbus._subscribing import Options, build
 from eventbus._subscription import Subscription, access_of, exchange_of
 from eventbus._supervisor import Phase
@@ -322,6 +322,9 @@ class BusCore(Registrar):
             known = before.consumers.get(name)
             if consumer.phase is Phase.FAILED and (known is None or known.phase is not Phase.FAILED):
                 log.error("consumer %s cannot run: %s", name, one_line(consumer.error))
+
+    def _note_spool(self, health: SpoolHealth) -> None:
+        self._middleware.spool_changed(self, health)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} service={self.service!r} transport={type(self.transport).__name__}>"

@@ -137,4 +137,4 @@ def _spool_link(bus: EventBus, on_status: Callable[[LinkStatus], None]) -> Spool
         return None
     from eventbus._spool._sync_link import SpoolSyncLink  # most buses have none
 
-    return SpoolSyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_unroutable)
+    return SpoolSyncLink(bus.transport, bus._settings, bus._spool, on_status, bus._note_spool, bus._note_unroutable)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from eventbus._message import Message
 from eventbus._spool._core import SpoolCore
-from eventbus._spool._values import SpoolSettings
+from eventbus._spool._values import SpoolHealth, SpoolSettings
 from eventbus.transport import AsyncLink, LinkSettings, StatusListener, Transport
 
 
@@ -21,9 +21,10 @@ class SpoolAsyncLink(SpoolCore[AsyncLink]):
         settings: LinkSettings,
         spool: SpoolSettings,
         on_status: StatusListener,
+        on_spool: Callable[[SpoolHealth], None],
         unheard: Callable[[Message], None],
     ) -> None:
-        super().__init__(spool, on_status, unheard)
+        super().__init__(spool, on_status, on_spool, unheard)
         self._changed = asyncio.Event()
         self.main = transport.async_link(settings, self._main_changed)
         self._store.link = self._kept_by = spool.transport.async_link(settings, self._store_changed)
@@ -55,6 +56,7 @@ class SpoolAsyncLink(SpoolCore[AsyncLink]):
         until = time.monotonic() + timeout
         self._step(self._end)
         await self._until(self._all_kept, until - timeout / 2)
+        self._tell_health()
         await self.main.close(max(0.0, (until - time.monotonic()) / 2))
         await self._kept_by.close(max(0.0, until - time.monotonic()))
 

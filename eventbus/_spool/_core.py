@@ -43,9 +43,16 @@ class SpoolCore(Generic[L]):
 
     main: L
 
-    def __init__(self, spool: SpoolSettings, on_status: StatusListener, unheard: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        spool: SpoolSettings,
+        on_status: StatusListener,
+        on_spool: Callable[[SpoolHealth], None],
+        unheard: Callable[[Message], None],
+    ) -> None:
         self._bus = uuid7()
         self._on_status = on_status
+        self._on_spool = on_spool
         self._unheard = unheard
         self._turns = Turns(self._carry_out)
         self._line = Line(self._turns.out)
@@ -219,6 +226,7 @@ class SpoolCore(Generic[L]):
             self._told_mode = mode
             self._turns.out.append(Run(partial(_tell_mode, mode)))
             self._turns.out.append(Run(self._count))
+            self._turns.out.append(Run(self._tell_health))
         if mode is Mode.DIRECT and not self._drain.busy():
             due = now + IDLE_SECONDS
         else:
@@ -245,6 +253,7 @@ class SpoolCore(Generic[L]):
             self._line.mark_again()
         self._turns.out.append(Run(partial(self._store.refuse_late, now)))
         self._turns.out.append(Run(self._count))
+        self._turns.out.append(Run(self._tell_health))
         if self._away_since is not None and now > self._away_since + YIELD_SECONDS:
             self._away_since = now
             self._turns.out.append(Run(partial(self._store.look_for_others, self._others_wait)))
@@ -257,6 +266,9 @@ class SpoolCore(Generic[L]):
         if self._away_since is not None and not self._drain.open() and not self._drain.leaving:
             self._drain.leaving = True
             self._turns.out.append(Run(self._store.yield_turn))
+
+    def _tell_health(self) -> None:
+        self._on_spool(self.health())
 
     def _count(self) -> None:
         self._store.count(self._counted)

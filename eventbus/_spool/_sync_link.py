@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from eventbus._message import Message
 from eventbus._spool._core import SpoolCore
-from eventbus._spool._values import SpoolSettings
+from eventbus._spool._values import SpoolHealth, SpoolSettings
 from eventbus.transport import LinkSettings, StatusListener, SyncLink, Transport
 
 
@@ -21,9 +21,10 @@ class SpoolSyncLink(SpoolCore[SyncLink]):
         settings: LinkSettings,
         spool: SpoolSettings,
         on_status: StatusListener,
+        on_spool: Callable[[SpoolHealth], None],
         unheard: Callable[[Message], None],
     ) -> None:
-        super().__init__(spool, on_status, unheard)
+        super().__init__(spool, on_status, on_spool, unheard)
         self._changed = threading.Event()
         self.main = transport.sync_link(settings, self._main_changed)
         self._store.link = self._kept_by = spool.transport.sync_link(settings, self._store_changed)
@@ -55,6 +56,7 @@ class SpoolSyncLink(SpoolCore[SyncLink]):
         until = time.monotonic() + timeout
         self._step(self._end)
         self._until(self._all_kept, until - timeout / 2)
+        self._tell_health()
         self.main.close(max(0.0, (until - time.monotonic()) / 2))
         self._kept_by.close(max(0.0, until - time.monotonic()))
 

@@ -23,9 +23,11 @@ from eventbus import (
     PublishError,
     Reject,
     Retry,
+    Spool,
     event,
 )
 from eventbus.transport import LinkStatus, Phase
+from tests.spool.places import FlakyTransport
 
 
 @event("customers.registered")
@@ -307,6 +309,28 @@ def test_the_end_of_the_certificate_is_told_while_there_is_one(numbers: Numbers,
     assert numbers.scrape().value("eventbus_certificate_expires_seconds") == 1.9e9
     numbers.middleware.link_changed(bus, LinkStatus(phase=Phase.CLOSED))
     assert numbers.scrape().value("eventbus_certificate_expires_seconds") is None
+
+
+def test_the_spool_is_seen_while_the_bus_runs(numbers: Numbers) -> None:
+    spool = Spool(MemoryTransport(), volatile=True)
+    bus = EventBus(FlakyTransport(away=True), service="emails", middleware=[numbers.middleware], spool=spool)
+    for name in ("Ada", "Bo", "Cleo"):
+        bus.publish(Registered(name=name))
+    assert numbers.becomes(3, "eventbus_spool_messages")
+    assert numbers.becomes(1, "eventbus_spool_keeping")
+    assert numbers.becomes(3, "eventbus_spool_kept_total")
+    bus.publish(Registered(name="Dan"))
+    bus.stop()
+    scrape = numbers.scrape()
+    assert scrape.value("eventbus_spool_messages") is None
+    assert scrape.value("eventbus_spool_kept_total") == 4
+    transport = FlakyTransport()
+    with EventBus(transport, service="emails", middleware=[numbers.middleware], spool=spool):
+        assert numbers.becomes(4, "eventbus_spool_sent_total")
+        assert numbers.becomes(0, "eventbus_spool_messages")
+        assert numbers.becomes(0, "eventbus_spool_keeping")
+        assert numbers.scrape().value("eventbus_spool_oldest_seconds") == 0
+    assert numbers.scrape().value("eventbus_spool_kept_total") == 4
 
 
 def test_two_middlewares_of_one_registry_share_their_numbers(numbers: Numbers, url: str) -> None:

@@ -66,11 +66,11 @@ class SpooledTransport(MemoryTransport):
 
     def sync_link(self, settings: LinkSettings, on_status: StatusListener) -> Any:
         spool = settings_of(Spool(self.store, volatile=True), settings.service)
-        return SpoolSyncLink(_Inner(self), settings, spool, on_status, _unheard)
+        return SpoolSyncLink(_Inner(self), settings, spool, on_status, lambda health: None, _unheard)
 
     def async_link(self, settings: LinkSettings, on_status: StatusListener) -> Any:
         spool = settings_of(Spool(self.store, volatile=True), settings.service)
-        return SpoolAsyncLink(_Inner(self), settings, spool, on_status, _unheard)
+        return SpoolAsyncLink(_Inner(self), settings, spool, on_status, lambda health: None, _unheard)
 
 
 class _Inner:

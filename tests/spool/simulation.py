@@ -307,7 +307,7 @@ class SimulatedBus(SpoolCore[Any]):
     def __init__(self, clock: Clock, depot: Depot, broker: Broker, name: str) -> None:
         settings = SpoolSettings(transport=None, queue=depot.queue, max_messages=10**6, max_age=1e9)  # type: ignore[arg-type]
         self.unheard: list[str] = []
-        super().__init__(settings, lambda status: None, lambda message: self.unheard.append(message.id))
+        super().__init__(settings, lambda status: None, lambda health: None, self._note)
         self.clock, self.name = clock, name
         self.main = BrokerLink(clock, broker)
         self.main.on_status = self._main_changed
@@ -327,6 +327,9 @@ class SimulatedBus(SpoolCore[Any]):
         elif isinstance(action, Keep):
             self.copied.add(action.item.message.id)
         super()._carry_out(action)
+
+    def _note(self, message: Message) -> None:
+        self.unheard.append(message.id)
 
     def doubtful(self, shared: bool) -> set[str]:
         """Events whose outcome could not be known at some time, by all that may know it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from eventbus import SpoolHealth
 from eventbus.transport import LinkStatus, Phase
 from eventbus_prometheus._metrics import Metrics
 
@@ -22,6 +23,7 @@ class LinkWatch:
         self._reconnects = 0
         self._stale = 0
         self._consumers: set[str] = set()
+        self._spooled: dict[str, int] = {}
 
     def __call__(self, status: LinkStatus) -> None:
         """Take a status."""
@@ -46,6 +48,20 @@ class LinkWatch:
                 up = status.phase is Phase.READY and consumer.phase is Phase.READY
                 metrics.consumer_up.labels(bus, name).set(up)
 
+    def spool(self, health: SpoolHealth) -> None:
+        """Take the state of the spool."""
+        metrics = self._metrics
+        with self._lock:
+            if self._bus is None:
+                self._bus = metrics.next_link()
+            metrics.spool_messages.labels(self._bus).set(health.messages)
+            metrics.spool_oldest.labels(self._bus).set(health.oldest or 0.0)
+            metrics.spool_keeping.labels(self._bus).set(health.state != "idle")
+            for name, counter in metrics.spool.items():
+                now = getattr(health, name)
+                counter.inc(max(0, now - self._spooled.get(name, 0)))
+                self._spooled[name] = now
+
     def _count(self, status: LinkStatus) -> None:
         metrics = self._metrics
         if status.reconnects < self._reconnects or status.stale_settlements < self._stale:
@@ -57,13 +73,22 @@ class LinkWatch:
     def _forget(self, bus: str) -> None:
         # A bus that was stopped is not down: its gauges go, so that no alarm rings for it.
         metrics = self._metrics
-        own = (metrics.connection_up, metrics.connection_blocked, metrics.overlong, metrics.certificate_expires)
+        own = (
+            metrics.connection_up,
+            metrics.connection_blocked,
+            metrics.overlong,
+            metrics.certificate_expires,
+            metrics.spool_messages,
+            metrics.spool_oldest,
+            metrics.spool_keeping,
+        )
         for gauge in own:
             try:
                 gauge.remove(bus)
-            except KeyError:  # it was never connected
+            except KeyError:  # it was never connected, or has no spool
                 pass
         for name in self._consumers:
             metrics.consumer_up.remove(bus, name)
         self._consumers = set()
+        self._spooled = {}
         self._reconnects = self._stale = 0

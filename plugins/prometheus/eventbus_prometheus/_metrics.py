@@ -69,6 +69,17 @@ class Metrics:
         self.certificate_expires = gauge(
             "eventbus_certificate_expires_seconds", "When our TLS certificate ends, in Unix seconds", "bus"
         )
+        self.spool_messages = gauge("eventbus_spool_messages", "Events in the spool", "bus")
+        self.spool_oldest = gauge("eventbus_spool_oldest_seconds", "Age of the oldest event in the spool", "bus")
+        self.spool_keeping = gauge("eventbus_spool_keeping", "1 while new events go into the spool", "bus")
+        self.spool = {
+            "kept": counter("eventbus_spool_kept", "Events put into the spool"),
+            "sent": counter("eventbus_spool_sent", "Events sent from the spool"),
+            "expired": counter("eventbus_spool_expired", "Events in the spool that were too old, and dropped"),
+            "dead_lettered": counter(
+                "eventbus_spool_dead_lettered", "Events in the spool that the broker did not take"
+            ),
+        }
         self.reconnects = counter("eventbus_reconnects", "Connections made again after a loss")
         self.stale = counter("eventbus_settlements_dropped", "Settlements of deliveries whose connection was lost")
         self.consumer_up = gauge(

@@ -19,7 +19,7 @@ from eventbus_prometheus._metrics import BUCKETS, metrics_in
 from eventbus_prometheus._series import HandledSeries, PublishedSeries, Timed
 
 if TYPE_CHECKING:
-    from eventbus import AsyncEventBus, EventBus, PublishError
+    from eventbus import AsyncEventBus, EventBus, PublishError, SpoolHealth
 
 PORT = "EVENTBUS_PROMETHEUS_PORT"
 HOST = "EVENTBUS_PROMETHEUS_HOST"
@@ -128,11 +128,18 @@ class PrometheusMiddleware(Middleware):
 
     def link_changed(self, bus: EventBus | AsyncEventBus, status: LinkStatus) -> None:
         """Show the states of a bus's connection and consumers."""
+        self._watch(bus)(status)
+        self._open_endpoint()
+
+    def spool_changed(self, bus: EventBus | AsyncEventBus, health: SpoolHealth) -> None:
+        """Show the state of a bus's spool."""
+        self._watch(bus).spool(health)
+
+    def _watch(self, bus: EventBus | AsyncEventBus) -> LinkWatch:
         watch = self._watches.get(bus)
         if watch is None:
             watch = self._watches[bus] = LinkWatch(self._metrics)
-        watch(status)
-        self._open_endpoint()
+        return watch
 
     def _open_endpoint(self) -> None:
         if self._port is not None and self._endpoint is None:
