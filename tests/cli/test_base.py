@@ -40,7 +40,7 @@ def test_help_lists_every_installed_command_with_what_it_does(command: Command) 
 @pytest.mark.parametrize(
     "words",
     [
-        ("run",), ("publish",), ("request",), ("tail",), ("topology", "show"), ("topology", "plan"),
+        ("run",), ("publish",), ("request",), ("tail",), ("move",), ("topology", "show"), ("topology", "plan"),
         ("topology", "apply"),
         ("topology", "export"), ("topology", "permissions"), ("broker", "up"), ("broker", "ctl"), ("doctor",),
         ("certs", "init"), ("certs", "inspect"), ("completion",), ("outbox", "relay"), ("outbox", "create"),

@@ -68,11 +68,11 @@ class Side:
         bus.stop(5)
         return bus
 
-    def publish(self, numbers: range, **options: Any) -> list[str]:
+    def publish(self, numbers: range, *, country: str = "se", **options: Any) -> list[str]:
         """Confirmed events; gives their ids."""
         bus = self.bus()
         bus.start()
-        receipts = [bus.submit(Sent(number), headers={"number": number}, **options) for number in numbers]
+        receipts = [bus.submit(Sent(number, country), headers={"number": number}, **options) for number in numbers]
         for receipt in receipts:
             receipt.wait()
         bus.stop(5)
@@ -222,7 +222,7 @@ def rabbits(broker: LocalBroker) -> tuple[str, str]:
     return broker.url, f"{url}/{quote(name)}"
 
 
-PAIRS = ("memory-memory", "memory-rabbitmq", "rabbitmq-rabbitmq")
+PAIRS = ("memory-memory", "rabbitmq-rabbitmq", "sqlite-rabbitmq", "rabbitmq-sqlite")
 
 
 @pytest.fixture(params=PAIRS)
@@ -253,6 +253,11 @@ def between(request: pytest.FixtureRequest, runner: Runner, source: str, destina
     """Ends of these kinds."""
 
     def side(kind: str, number: int) -> Transport | str:
-        return MemoryTransport() if kind == "memory" else request.getfixturevalue("rabbits")[number]
+        if kind == "memory":
+            return MemoryTransport()
+        if kind == "sqlite":
+            folder = request.getfixturevalue("tmp_path")
+            return f"sqlite:///{folder}/bus-{number}.db"
+        return str(request.getfixturevalue("rabbits")[number])
 
     return Ends(runner, side(source, 0), side(destination, 1))
