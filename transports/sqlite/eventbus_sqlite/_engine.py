@@ -112,7 +112,9 @@ class Engine:
     def put(self, work: Work, *, wake: bool = True) -> None:
         """Have it done by the thread; from any thread. Without ``wake`` somebody calls :meth:`wake` soon."""
         self._inbox.append(work)
-        if wake and self._waiting:
+        if self._ended:  # closed in the meantime: nobody looks any more
+            self._fail_all(BusClosed("the link is closed"))
+        elif wake and self._waiting:
             self.wake()
 
     def wake(self) -> None:
@@ -122,7 +124,7 @@ class Engine:
 
     def put_and_commit(self, work: Publish) -> None:
         """Have it done in this thread, if nobody is at work and nothing waits but publishes and settlements."""
-        self._inbox.append(work)
+        self.put(work, wake=False)
         if self._mutex.acquire(blocking=False):
             try:
                 if self._keeper.store is not None:
@@ -130,7 +132,7 @@ class Engine:
             finally:
                 self._mutex.release()
         # Looked at after the lock is free: who found it taken has put its work in before.
-        if self._inbox or any(consumer.hungry for consumer in self._duty.consumers()):
+        if self._inbox or self._keeper.unseen or any(consumer.hungry for consumer in self._duty.consumers()):
             self.wake()
 
     def later(self, seconds: float, function: Effect) -> None:
@@ -208,6 +210,8 @@ class Engine:
         if self._inbox:
             return 0.0
         times.append(self._keeper.next_due())
+        if self._keeper.unseen:
+            return 0.0
         hungry = [c for c in self._duty.consumers() if c.hungry and c.id is not None and c.room() > 0]
         times += [time.monotonic() + _SHARE_PAUSE if consumer.more_soon else 0.0 for consumer in hungry]
         return min(times)

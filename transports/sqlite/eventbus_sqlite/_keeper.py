@@ -76,6 +76,7 @@ class Keeper:
         self.store: Store | None = None
         self.session = 0
         self.tick_at = 0.0
+        self._seen = 0
         self._renew_at = self._reap_at = 0.0
         self._time_at: float | None = None
         self._pause = TICK
@@ -106,7 +107,7 @@ class Keeper:
             raise Lost(in_our_words(error, self._path), terminal=meaning_of(error) is Meaning.FATAL) from error
         except EventBusError as error:
             raise Lost(error, terminal=True) from error
-        self.store, self.session = store, session
+        self.store, self.session, self._seen = store, session, store.version
         now = time.monotonic()
         self._renew_at, self._reap_at, self.tick_at = (
             now + self._options.lease / 3,
@@ -141,7 +142,7 @@ class Keeper:
             renew, reap = now >= self._renew_at, patient and now >= self._reap_at
             passing = patient and self._passes(now)
             try:
-                changed = transaction.run(renew=renew, pass_time=passing, reap=reap, room=self._has_room(now))
+                transaction.run(renew=renew, pass_time=passing, reap=reap, room=self._has_room(now))
                 break
             except sqlite3.Error as error:
                 for consumer in consumers:
@@ -164,7 +165,8 @@ class Keeper:
         if tries:
             self._blocked(self._reason())
         self._plan(now, transaction, renew=renew, reap=reap, passed=passing)
-        if changed or transaction.changed:
+        if patient and store.version != self._seen:
+            self._seen = store.version
             self._see_consumers(store, consumers, transaction)
         transaction.settled()
         return transaction
@@ -210,6 +212,11 @@ class Keeper:
     def _reason(self) -> str | None:
         return None if self._room else f"the disk is almost full where {self._path} lies"
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the tables have changed, and nobody has looked what that means for our consumers."""
+        return self.store is not None and self.store.version != self._seen
+
     # -- time and others ----------------------------------------------------------------------------------
 
     def next_due(self) -> float:
@@ -226,7 +233,7 @@ class Keeper:
         """Whether a transaction is needed though nobody has asked for anything."""
         store = self.store
         assert store is not None
-        needed = now >= min(self._renew_at, self._reap_at) or self._passes(now)
+        needed = now >= min(self._renew_at, self._reap_at) or self._passes(now) or self.unseen
         for consumer in consumers:
             if consumer.hungry and consumer.id is not None and consumer.room() > 0:
                 if consumer.spec.inspect or store.anything(consumer.queue):

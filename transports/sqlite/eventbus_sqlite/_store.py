@@ -48,8 +48,8 @@ class Store(Holding):
 
     # -- transactions -------------------------------------------------------------------------------------
 
-    def start(self, session: int | None, *, durable: bool) -> bool:
-        """Begin a transaction; says whether others have changed what is kept in memory.
+    def start(self, session: int | None, *, durable: bool) -> None:
+        """Begin a transaction.
 
         ``durable``: its commit returns when the disk has it (with ``synchronous=FULL``).
 
@@ -66,14 +66,13 @@ class Store(Holding):
                 "SELECT topology, (SELECT max(id) FROM messages), (SELECT lease FROM sessions WHERE id = ?) FROM state",
                 (session,),
             ).fetchone()
-            changed = self.refresh(version)
+            self.refresh(version)
             self.begin((highest or 0) + 1)
             if session is not None and (lease is None or lease < time.monotonic()):
                 raise SessionLost
         except BaseException:
             self.rollback()
             raise
-        return changed
 
     def commit(self) -> None:
         """End the transaction; what it did is there for everybody."""

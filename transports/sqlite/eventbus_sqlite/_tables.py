@@ -80,10 +80,10 @@ class Tables:
 
     # -- keeping up ---------------------------------------------------------------------------------------
 
-    def refresh(self, version: int) -> bool:
-        """Read everything anew if the file has another version than memory; says whether it had."""
+    def refresh(self, version: int) -> None:
+        """Read everything anew if the file has another version than memory."""
         if version == self.version:
-            return False
+            return
         self._clear()
         run = self.connection.execute
         for (declared,) in run("SELECT declared FROM exchanges"):
@@ -99,7 +99,6 @@ class Tables:
         for id, session, name, queue in run("SELECT id, session, name, queue FROM consumers ORDER BY id"):
             self.by_id[queue].consumers.append(ConsumerRow(id, session, name))
         self.version = version
-        return True
 
     def forget(self) -> None:
         """The transaction was rolled back: memory may be ahead of the file."""

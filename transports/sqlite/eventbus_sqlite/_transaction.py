@@ -53,8 +53,8 @@ class Transaction:
         self._claimed: list[tuple[Consuming, int, int]] = []
         self._popped: list[tuple[Consuming, list[tuple[int, float | None, int, float | None, bytes, bytes]]]] = []
 
-    def run(self, *, renew: bool, pass_time: bool, reap: bool, room: bool) -> bool:
-        """Do it all and commit; says whether others have changed what is kept in memory.
+    def run(self, *, renew: bool, pass_time: bool, reap: bool, room: bool) -> None:
+        """Do it all and commit.
 
         ``room``: there is room on the disk for further messages.
 
@@ -63,7 +63,7 @@ class Transaction:
         self._begin()
         store = self._store
         durable = any(type(work) is Publish and work.message.persistent for work in self._works)
-        changed = store.start(self._session, durable=durable)
+        store.start(self._session, durable=durable)
         try:
             if renew:
                 store.renew(self._session)
@@ -81,7 +81,6 @@ class Transaction:
             store.rollback()
             raise
         self._commit()
-        return changed
 
     def _commit(self) -> None:
         try:
