@@ -16,6 +16,7 @@ from eventbus._plugins import CLI, load, names
 # What brings the commands of our own distributions.
 _EXTRAS = {
     "certs": "certs",
+    "sqlite": "sqlite",
     **dict.fromkeys(
         ("broker", "doctor", "topology.plan", "topology.apply", "topology.export", "topology.permissions"), "admin"
     ),

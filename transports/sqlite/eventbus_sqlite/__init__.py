@@ -10,8 +10,22 @@ dies, or is not heard of for so long, it goes back to its queue, and what that p
 
 from __future__ import annotations
 
-from ._failures import FileDamaged
-from ._options import Options
-from ._transport import SQLiteTransport
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventbus_sqlite._failures import FileDamaged
+    from eventbus_sqlite._options import Options
+    from eventbus_sqlite._transport import SQLiteTransport
 
 __all__ = ["FileDamaged", "Options", "SQLiteTransport"]
+
+# The command's help needs none of them.
+_HOMES = {"FileDamaged": "_failures", "Options": "_options", "SQLiteTransport": "_transport"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
