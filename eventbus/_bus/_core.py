@@ -264,9 +264,10 @@ class BusCore(Registrar):
         if message.topic not in self._unroutable_topics and len(self._unroutable_topics) < 1000:
             self._unroutable_topics.add(message.topic)
             log.warning(
-                "no queue takes topic %r of exchange %r: nobody is subscribed (further ones are only counted)",
+                "no queue takes topic %r of exchange %r at %r: nobody is subscribed (further ones are only counted)",
                 message.topic,
                 message.exchange,
+                self.transport,  # shows no secrets; a wrong file or virtual host is a likely cause
             )
 
     # -- requests ---------------------------------------------------------------------------------------

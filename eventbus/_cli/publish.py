@@ -263,6 +263,7 @@ def _publish_one(given: Given, event: Any, keywords: dict[str, Any], mandatory: 
     elif routed:
         click.echo(printable(f"{message.type}: confirmed ({where})"))
     else:
+        where = f"{where}, at {bus.transport!r}"  # a wrong file or virtual host is a likely cause
         click.echo(printable(f"{message.type}: nobody is subscribed, so the broker has dropped it ({where})"))
     return exits.DONE
 

@@ -37,7 +37,7 @@ class Crash:
         services["emails"].kill()  # it holds the delivery that it works on, and some that it has fetched ahead
         self._tell("emails", f"mail to {STUCK}: no answer from the mail server")
         sent = len(self._mailed())
-        self._tell("demo", f"kills the email service with SIGKILL; it has sent {sent} mails, and holds more deliveries")
+        self._tell("demo", f"kills the email service with SIGKILL while it holds deliveries; it has sent {sent} mails")
         first.wait(PATIENCE)
         start("users", self.said, str(HALF + 1), str(2 * HALF)).wait(PATIENCE)
         self._tell("users", f"register more, while nobody sends mail: {len(self._confirmed())} confirmed in all")

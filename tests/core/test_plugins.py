@@ -19,12 +19,23 @@ def points(monkeypatch: pytest.MonkeyPatch, *given: EntryPoint) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
 
 
-def test_an_unknown_scheme_lists_what_is_installed_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("amqp://user:S3cr3t@host", "rabbitmq"),
+        ("amqps://user:S3cr3t@host", "rabbitmq"),
+        ("sqlite:///S3cr3t.db", "sqlite"),
+        ("memory://S3cr3t", "memory"),
+    ],
+)
+def test_an_unknown_scheme_lists_what_is_installed_and_what_to_install(
+    url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points(monkeypatch, EntryPoint("acme", "acme:Transport", "eventbus.transports"))
     with pytest.raises(UnknownTransport) as caught:
-        EventBus("amqp://user:S3cr3t@host")
+        EventBus(url)
     assert "installed: acme" in str(caught.value)
-    assert 'pip install "eventbus[rabbitmq]"' in str(caught.value)
+    assert f'pip install "eventbus[{extra}]"' in str(caught.value)
     assert "S3cr3t" not in str(caught.value)
 
 

@@ -25,7 +25,7 @@ KEY_LINES = (
 
 KILLED = (
     "emails     mail to Customer 30: no answer from the mail server",
-    "demo       kills the email service with SIGKILL; it has sent 29 mails, and holds more deliveries",
+    "demo       kills the email service with SIGKILL while it holds deliveries; it has sent 29 mails",
     "demo       starts the email service again",
     "   crowd: confirmed           200",
     "   handled by emails          200",

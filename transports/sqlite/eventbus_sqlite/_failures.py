@@ -46,9 +46,14 @@ def in_our_words(error: sqlite3.Error, path: Path) -> EventBusError:
     """The error that users see; SQLite's is its cause."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     ours: EventBusError
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if primary == sqlite3.SQLITE_NOTADB:
+        # Perhaps something else of value: no advice to delete it.
         ours = FileDamaged(
-            f"{path} is damaged, or no SQLite file ({error}): look with `eventbus sqlite check {path}`, then restore a "
+            f"{path} is no SQLite file ({error}): give the bus a file of its own, or restore a copy if this was one"
+        )
+    elif primary == sqlite3.SQLITE_CORRUPT:
+        ours = FileDamaged(
+            f"{path} is damaged ({error}): look with `eventbus sqlite check {path}`, then restore a "
             "copy, or save what can be read with sqlite3's .recover, or delete it with its -wal and -shm files"
         )
     elif primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):

@@ -47,10 +47,12 @@ def parse(url: str) -> tuple[Path, Options]:
     parts = urlsplit(url)
     if parts.scheme != "sqlite":
         raise ConfigurationError(f"the URL of an SQLite bus is {_FORM}")
-    if parts.netloc or parts.fragment or parts.path in ("", "/"):
+    if not url.lower().startswith("sqlite:///") or parts.fragment or parts.path == "/":
         # Not repeated: somebody may have written a password into it.
         raise ConfigurationError(f"the URL of an SQLite bus has three slashes and a file, and no host: {_FORM}")
     path = unquote(parts.path[1:])
+    if path.startswith("~"):
+        raise ConfigurationError("~ is for shells; a URL has the whole path: sqlite:////home/you/file.db")
     if path == ":memory:":
         raise ConfigurationError("sqlite:///:memory: could not be shared by anybody: use memory:// for a bus in memory")
     return Path(path), _options(dict(parse_qsl(parts.query, keep_blank_values=True)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
 
 from eventbus._errors import AccessRefused, ConfigurationError
+
+log = logging.getLogger("eventbus.sqlite")
 
 # SQLite's WAL needs memory that all processes share, and locks that work: no file system of a network promises that
 # (https://www.sqlite.org/wal.html, "WAL does not work over a network filesystem").
@@ -27,7 +30,7 @@ def check_place(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None
     """
     folder = path.parent
     if not folder.is_dir():
-        raise ConfigurationError(f"there is no folder {folder}: make it first")
+        raise ConfigurationError(f"there is no folder {folder}: make it first{_absolute(path)}")
     if path.exists():
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigurationError(f"{path} is no file")
@@ -41,6 +44,16 @@ def check_place(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None
             f"{path} lies on a network file system ({kind}), where SQLite cannot be shared safely: use a local disk, "
             "or RabbitMQ between machines"
         )
+
+
+def _absolute(path: Path) -> str:
+    """A hint where three slashes may have been written for four."""
+    here = Path.cwd()
+    if path.is_relative_to(here):
+        meant = Path("/") / path.relative_to(here)
+        if meant.parent.is_dir():
+            return f", or write four slashes if you mean {meant}: sqlite:///{meant}"
+    return ""
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
@@ -64,6 +77,7 @@ def create(path: Path) -> None:
     """An empty file that only its owner may read, unless there is a file: SQLite gives its helpers the same rights."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        log.info("%s is new: processes that are to meet here need this path", path)
     except FileExistsError:
         pass
 
