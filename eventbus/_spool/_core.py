@@ -6,31 +6,24 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from eventbus._errors import ConfigurationError, PublishError
-from eventbus._ids import uuid7
+from eventbus._errors import PublishError
 from eventbus._message import Incoming, Message
-from eventbus._settlement import DeadLetter, Settlement
-from eventbus._spool._actions import Action, Entry, Forward, Item, Keep, Mark, Notify, Run, Send, Settle, Tell
-from eventbus._spool._copies import Kept, Marker, marker_message, notice_message, pack
-from eventbus._spool._drain import Drain
-from eventbus._spool._line import Line, Mode
+from eventbus._settlement import Settlement
+from eventbus._spool._actions import Item, Run
+from eventbus._spool._carrying import Carrying, L
+from eventbus._spool._line import Mode
 from eventbus._spool._outcomes import is_event, reach
 from eventbus._spool._store import Store
-from eventbus._spool._turns import Turns
 from eventbus._spool._values import SpoolHealth, SpoolSettings
-from eventbus._topology import Exchange, Topology
-from eventbus.transport import AsyncLink, ConsumerListener, ConsumerSpec, LinkStatus, StatusListener, SyncLink
+from eventbus.transport import ConsumerListener, ConsumerSpec, LinkStatus, StatusListener
 
 if TYPE_CHECKING:
     from eventbus._bus._sending import Sending
 
 log = logging.getLogger("eventbus.spool")
 
-L = TypeVar("L", SyncLink, AsyncLink)
-
-STORE_SECONDS = 5.0
 SOON = 0.1
 BUSY_SECONDS = 0.5
 IDLE_SECONDS = 10.0
@@ -38,10 +31,8 @@ YIELD_SECONDS = 5.0
 """A broker that has been away for so long is perhaps there for another bus of the same spool."""
 
 
-class SpoolCore(Generic[L]):
+class SpoolCore(Carrying[L]):
     """Between a bus and its link: everything goes on to the ``main`` link, but events while the broker is away."""
-
-    main: L
 
     def __init__(
         self,
@@ -50,22 +41,15 @@ class SpoolCore(Generic[L]):
         on_spool: Callable[[SpoolHealth], None],
         unheard: Callable[[Message], None],
     ) -> None:
-        self._bus = uuid7()
+        super().__init__(spool.max_age, unheard)
         self._on_status = on_status
         self._on_spool = on_spool
-        self._unheard = unheard
-        self._turns = Turns(self._carry_out)
-        self._line = Line(self._turns.out)
-        self._drain = Drain(self._turns.out, self._line, self._bus, spool.max_age)
         self._store = Store(spool, self)
-        self._exchanges: dict[str, Exchange] = {}
         self._numbers = 0
         self._ticks = 0
         self._due = float("inf")
         self._away_since: float | None = None
-        self._unmarked = False
         self._told_mode = Mode.DIRECT
-        self._counts = dict.fromkeys(("marker", "sent", "unheard", "expired", "buried", "kept"), 0)
 
     # -- the contract -----------------------------------------------------------------------------------
 
@@ -73,11 +57,6 @@ class SpoolCore(Generic[L]):
         """Begin to connect, to the broker and to the store."""
         self.main.open()
         self._store.open()
-
-    def declare(self, topology: Topology) -> None:
-        """Add exchanges and bindings that publishing needs."""
-        self._exchanges.update((exchange.name, exchange) for exchange in topology.exchanges)
-        self.main.declare(topology)
 
     def publish(
         self,
@@ -176,9 +155,6 @@ class SpoolCore(Generic[L]):
                 self._away_since = now
             self._line.went()
 
-    def _tried(self, item: Item, error: PublishError | None) -> None:
-        self._step(self._line.tried, item, error, time.monotonic())
-
     # -- what the store tells ---------------------------------------------------------------------------
 
     def delivered(self, incoming: Incoming, /) -> None:
@@ -200,6 +176,12 @@ class SpoolCore(Generic[L]):
             self._line.mark_again()
         else:
             self._line.begin()
+
+    def store_broken(self, error: Exception | None, /) -> None:
+        """The store cannot be used, or can again."""
+        if error is not None:
+            log.error("the spool cannot be used, so events are not kept while the broker is away: %s", error)
+        self._step(self._line.store_broken, error is not None, time.monotonic())
 
     def marker_out(self, bus: str, marker: int, /) -> None:
         """A notice about a marker has come."""
@@ -278,98 +260,6 @@ class SpoolCore(Generic[L]):
             marker = self._line.marker_out_there()
             own = marker is not None and not self._drain.holds(marker)
             self._store.counted(max(0, waiting - own) + self._drain.events(), puts)
-
-    # -- carrying out -----------------------------------------------------------------------------------
-
-    def _carry_out(self, action: Action) -> None:
-        if isinstance(action, Send):
-            item = action.item
-            self.main.publish(item.message, deadline=action.deadline, done=partial(self._tried, item))
-        elif isinstance(action, Tell):
-            action.item.done(action.error)
-        elif isinstance(action, Keep):
-            self._keep(action.item)
-        elif isinstance(action, Forward):
-            self._forward(action)
-        elif isinstance(action, Settle):
-            self._settle(action)
-        elif isinstance(action, Mark):
-            self._mark(action.number)
-        elif isinstance(action, Notify):
-            self._notify(action.entry, action.marker)
-        else:
-            action.call()
-
-    def _keep(self, item: Item) -> None:
-        message = item.message
-        kept = Kept(
-            bus=self._bus,
-            number=item.number,
-            at=item.at,
-            exchange=self._exchanges.get(message.exchange, message.exchange),
-            topic=message.topic,
-            ttl=message.ttl,
-            priority=message.priority,
-            deliver_at=message.deliver_at,
-            user_id=message.user_id,
-            persistent=message.persistent,
-            mandatory=item.mandatory,
-        )
-        deadline = max(item.deadline, time.monotonic() + 1.0)
-        self._store.keep(pack(message, kept, self._store.queue), deadline, partial(self._kept, item))
-
-    def _kept(self, item: Item, error: PublishError | None) -> None:
-        self._counts["kept"] += error is None
-        self._step(self._line.kept, item, error)
-
-    def _mark(self, number: int) -> None:
-        marker = Marker(bus=self._bus, marker=number, address=self._store.address)
-
-        def done(error: PublishError | None) -> None:
-            if error is not None:
-                self._unmarked = True  # the next tick tries again
-
-        deadline = time.monotonic() + STORE_SECONDS
-        self._store.put(marker_message(marker, self._store.queue), deadline, done)
-
-    def _forward(self, action: Forward) -> None:
-        record = action.entry.record
-        assert isinstance(record, Kept)
-        exchange = record.exchange
-        if isinstance(exchange, Exchange) and exchange.name not in self._exchanges:
-            try:
-                self.declare(Topology(exchanges=(exchange,)))
-            except ConfigurationError as error:
-                log.warning("exchange %r cannot be declared as it was: %s", exchange.name, error)
-        self.main.publish(action.message, deadline=action.deadline, done=partial(self._forwarded, action.entry))
-
-    def _forwarded(self, entry: Entry, error: PublishError | None) -> None:
-        self._step(self._drain.forwarded, entry, error, time.monotonic())
-
-    def _notify(self, entry: Entry, marker: Marker) -> None:
-        def done(error: PublishError | None) -> None:
-            self._step(self._drain.notified, entry)
-
-        self._store.put(notice_message(marker), time.monotonic() + STORE_SECONDS, done)
-
-    def _settle(self, action: Settle) -> None:
-        self._counts[action.how] += 1
-        self._store.link.settle(action.incoming, action.settlement)
-        if action.how == "marker":
-            return
-        self._store.taken()
-        if action.how == "unheard" and action.message is not None:
-            self._unheard(action.message)
-        elif action.how == "expired":
-            log.warning("an event in the spool was too old, and was dropped: %s", action.incoming.message.id)
-        elif isinstance(action.settlement, DeadLetter):
-            log.error(
-                "an event in the spool goes to its dead letters: %s: %s: %s %s",
-                action.incoming.message.id,
-                action.settlement.reason,
-                action.settlement.error_type,
-                action.settlement.error,
-            )
 
 
 def _tell_mode(mode: Mode) -> None:

@@ -60,6 +60,7 @@ class Line:
         self._held: deque[Item] = deque()
         self._flight = Flight()
         self._closed = False
+        self._storeless = False
         self._marker = 0
         self._marked = True  # nobody knows yet what lies in the spool
         self._since = 0
@@ -84,6 +85,10 @@ class Line:
         """An event of the bus."""
         if self._closed:
             self._tell(item, BusClosed("the bus is stopping or has stopped, so nothing was sent"))
+        elif self._storeless:
+            self._flight.count += 1
+            self.open[item.number] = item
+            self.out.append(Send(item, item.deadline))
         elif self.mode is Mode.KEEPING:
             self._keep(item)
         elif self.mode is Mode.HOLDING or not self._send(item, before(item.deadline, now), now):
@@ -109,7 +114,9 @@ class Line:
             self._tell(item, error)
         else:
             item.lost = error
-            if not item.copied:
+            if self._storeless and not item.copied:
+                self._tell(item, error)
+            elif not item.copied:
                 self._keep_all(item)
             elif item.refused is not None:
                 self._tell(item, not_kept(item.refused, error))
@@ -136,6 +143,17 @@ class Line:
             self._marked = False
             self._mark()
 
+    def store_broken(self, broken: bool, now: float) -> None:
+        """The store cannot be used at all, or can again. Without it this is a bus without a spool."""
+        if broken and not self._storeless:
+            self._storeless = True
+            self._marked, self._since = False, 0
+            self._release(now)
+        elif not broken and self._storeless:
+            self._storeless = False
+            if not self.up:
+                self._keep_all()
+
     def tick(self, now: float) -> None:
         """Time has passed."""
         if self.mode is Mode.HOLDING and self.hold_until is not None and now >= self.hold_until:
@@ -153,7 +171,7 @@ class Line:
 
     def _advance(self, now: float) -> None:
         """Go on to DIRECT, or one step towards it, if nothing is in the way."""
-        if self._closed or not self.up or self._marked:
+        if self._closed or not self.up or self._marked or self._storeless:
             return
         if self.mode is Mode.HOLDING and not self.open:
             self._release(now)
@@ -190,6 +208,8 @@ class Line:
 
     def _keep_all(self, *failed: Item) -> None:
         """From now on into the spool; first what is on its way to the broker, for its callers shall not wait."""
+        if self._storeless:
+            return
         self.mode, self.hold_until = Mode.KEEPING, None
         for item in sorted((*self.open.values(), *failed), key=lambda item: item.number):
             if not item.copied:

@@ -42,6 +42,9 @@ class Listener(Protocol):
     def store_ready(self, again: bool, /) -> None:
         """Copies can be put there; ``again``: notices on their way are lost."""
 
+    def store_broken(self, error: Exception | None, /) -> None:
+        """The store cannot be used, and trying again will not help; None: it can again."""
+
     def marker_out(self, bus: str, marker: int, /) -> None:
         """A notice about a marker has come."""
 
@@ -115,10 +118,12 @@ class Store:
             self._error = status.error
         errors = [status.error] if status.phase is Phase.FAILED else []
         errors += [consumer.error for consumer in status.consumers.values() if consumer.phase is Phase.FAILED]
-        self._broken = next((error for error in errors if error is not None), None)
+        broken, self._broken = self._broken, next((error for error in errors if error is not None), None)
         if self._broken is not None:
             self._error = self._broken
             self._refuse(lambda deadline: True)
+        if (broken is None) is not (self._broken is None):
+            self._listener.store_broken(self._broken)
 
     # -- copies -----------------------------------------------------------------------------------------
 

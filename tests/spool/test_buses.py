@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from eventbus_memory import FaultPlan, MemoryTransport
 
 from eventbus import (
+    ConfigurationError,
     ConnectionFailed,
     Delivery,
     EncodingError,
@@ -24,6 +26,7 @@ from eventbus import (
     event,
 )
 from eventbus._spool import _drain
+from eventbus.dead_letters import DeadLetters
 from eventbus.testing import eventually
 from eventbus.testing._facade import Bus
 from tests.spool.conftest import Garage
@@ -47,9 +50,11 @@ class Ask(Request[int]):
 class Shop:
     """A broker that can be away, a store, and a group that has its own bus and collects what comes."""
 
-    def __init__(self, garage: Garage, *, away: bool = False, **spool: Any) -> None:
+    def __init__(
+        self, garage: Garage, *, away: bool = False, broker: FlakyTransport | None = None, **spool: Any
+    ) -> None:
         self.garage = garage
-        self.broker = FlakyTransport()
+        self.broker = broker or FlakyTransport()
         self.store = MemoryTransport()
         self.spool = Spool(self.store, volatile=True, **spool)
         self.got: list[Delivery] = []
@@ -406,3 +411,39 @@ def test_outcomes_of_a_bus_that_stops_are_told(garage: Garage) -> None:
     outcomes: list[PublishError | None] = [receipt.error() for receipt in receipts]
     assert outcomes == [None] * 5, "they lie in the spool"
     assert len(shop.kept()) == 5
+
+
+def test_a_spool_that_cannot_be_used_ends_the_start_and_not_the_publishing(garage: Garage, tmp_path: Path) -> None:
+    damaged = tmp_path / "spool.db"
+    damaged.write_bytes(b"no database" * 1000)
+    shop = Shop(garage)
+    bus = garage.bus(shop.broker, spool=f"sqlite:///{damaged}", timeout=0.5)
+    with pytest.raises(ConfigurationError, match="is no SQLite file"):
+        bus.start()
+    for number in range(10):
+        bus.publish(Placed(number))
+    assert shop.wait(10) == list(range(10))
+    shop.broker.leave()
+    with pytest.raises(NotSent):
+        bus.publish(Placed(10))
+    assert "is no SQLite file" in (state(bus).error or "")
+    shop.broker.come_back()
+    bus.publish(Placed(11))
+    assert shop.wait(11)[-1] == 11
+
+
+def test_dead_letters_of_a_spool_are_replayed_through_it(garage: Garage, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/spool.db"
+    broker = FlakyTransport(away=True)
+    bus = garage.bus(broker, spool=url)
+    bus.publish(Placed(1), mandatory=True, headers={"a": "b"})
+    broker.come_back()
+    eventually(lambda: state(bus).dead_lettered == 1, 20)
+    shop = Shop(garage, broker=broker)  # somebody subscribes after all
+    dead = DeadLetters(url, queues=["shop.spool"])
+    [letter] = dead.list().messages
+    assert letter.type == "shop.placed"
+    assert dead.replay().done == 1
+    assert shop.wait(1) == [1]
+    assert dict(shop.got[0].message.headers)["a"] == "b"
+    eventually(lambda: state(bus).messages == 0, 20)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from eventbus import Rejected
-from eventbus._spool import _core
+from eventbus._spool import _carrying, _core
 from eventbus._spool._line import Mode
 from tests.spool.simulation import LOST, Broker, Clock, Depot, SimulatedBus
 
@@ -102,7 +102,8 @@ class World:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(_core, "time", clock)
+    for module in (_core, _carrying):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
