@@ -164,7 +164,7 @@ class Store(Holding):
         (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         if free < 4 * _PAGES_AT_ONCE or free * 4 < pages:
             return False
-        self.connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        give_back(self.connection, _PAGES_AT_ONCE)
         return True
 
     def in_place(self) -> bool:
@@ -177,6 +177,12 @@ class Store(Holding):
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+
+def give_back(connection: sqlite3.Connection, pages: int) -> None:
+    """Give so many free pages back to the file system, in a transaction of its own."""
+    # The pragma frees a page with each step, and has no columns, for which `execute` makes one step only.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
 def _prepare(connection: sqlite3.Connection, options: Options) -> None:

@@ -16,6 +16,7 @@ from eventbus_sqlite._cli._inspecting import facts, size_of
 from eventbus_sqlite._cli._reading import beside, check_file, our_words, read, schema_of
 from eventbus_sqlite._failures import Meaning, meaning_of
 from eventbus_sqlite._places import check_place
+from eventbus_sqlite._store import give_back
 
 _PAGES = 256
 _PAUSE = 0.002
@@ -118,7 +119,7 @@ def _is_incremental(connection: sqlite3.Connection) -> bool:
 def _give_back(connection: sqlite3.Connection) -> None:
     free = _free(connection)
     while free:
-        connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+        give_back(connection, _PAGES)
         before, free = free, _free(connection)
         if free >= before:  # buses make more room than we give back, or there is none that can be
             return
