@@ -3,6 +3,9 @@
 BROKER ?= sqlite
 BROKER_VERSION ?=
 MINUTES ?= 10
+JOBS ?= 4
+# Most tests wait for a broker or for time to pass: more of them than cores run at once, each file in one process.
+IN_PARALLEL := -n $(JOBS) --dist loadfile
 ON_BROKER := $(if $(filter 4,$(BROKER_VERSION)),EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4)
 PY := .venv/bin/python
 DISTRIBUTIONS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard transports/*/pyproject.toml plugins/*/pyproject.toml)))
@@ -20,11 +23,11 @@ demo: $(READY) $(if $(filter rabbitmq secure,$(BROKER)),broker)  ## Run the demo
 	$(PY) -m examples.customers.$(if $(filter secure,$(BROKER)),secure,demo --broker $(BROKER))
 
 test: lint types broker database  ## Everything that must pass: lint, types and all tests, with a real RabbitMQ and PostgreSQL
-	$(PY) -m pytest
+	$(PY) -m pytest $(IN_PARALLEL)
 
 test-rabbitmq4: $(READY) database  ## The tests with a broker, on RabbitMQ 4 (root on Debian or Ubuntu)
 	@tools/bootstrap.sh broker4
-	EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4 $(PY) -m pytest tests/rabbitmq tests/admin tests/cli tests/examples tests/dead_letters tests/outbox tests/inbox
+	EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4 $(PY) -m pytest $(IN_PARALLEL) tests/rabbitmq tests/admin tests/cli tests/examples tests/dead_letters tests/outbox tests/inbox
 
 lint: $(READY)  ## Check style and the import rules
 	.venv/bin/ruff check

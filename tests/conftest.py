@@ -6,6 +6,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine stops a test for longer than hypothesis lets an example take.
+settings.register_profile("eventbus", deadline=None)
+settings.load_profile("eventbus")
 
 LOGGERS = ("eventbus", "eventbus.run", "pika", "aio_pika", "aiormq")
 
