@@ -55,8 +55,8 @@ class Holding(Moving):
         )
         count, last = claimed.rowcount, claimed.lastrowid or 0
         if count:
-            # They were the first ones, so this range is exactly them. Its end is given as values: with a subquery SQLite
-            # would look for the end by rank alone, and read the whole queue.
+            # They were the first ones, so this range is exactly them. Its end is given as values: with a subquery
+            # SQLite would look for the end by rank alone, and read the whole queue.
             end = run("SELECT rank, message FROM held WHERE id = ?", (last,)).fetchone()
             run("DELETE FROM ready WHERE queue = ? AND (rank, message) <= (?, ?)", (queue.id, *end))
         return last - count + 1, count
