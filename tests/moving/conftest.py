@@ -222,15 +222,22 @@ def rabbits(broker: LocalBroker) -> tuple[str, str]:
     return broker.url, f"{url}/{quote(name)}"
 
 
-PAIRS = ("memory-memory", "rabbitmq-rabbitmq", "sqlite-rabbitmq", "rabbitmq-sqlite")
+WAYS = (
+    "sync:memory-memory", "async:memory-memory", "sync:rabbitmq-rabbitmq", "async:rabbitmq-rabbitmq",
+    "sync:sqlite-rabbitmq", "async:rabbitmq-sqlite",
+)  # fmt: skip
+"""How, from where and to where: not every way of all of them, as what differs is in the links alone."""
 
 
-@pytest.fixture(params=PAIRS)
-def ends(request: pytest.FixtureRequest, runner: Runner) -> Iterator[Ends]:
+@pytest.fixture(params=WAYS)
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     """From one transport to another."""
-    made = between(request, runner, *request.param.split("-"))
+    flavour, _, pair = request.param.partition(":")
+    runner: Runner = SyncRunner() if flavour == "sync" else AsyncRunner()
+    made = between(request, runner, *pair.split("-"))
     yield made
     made.close()
+    runner.close()
 
 
 @pytest.fixture

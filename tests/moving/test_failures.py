@@ -103,16 +103,16 @@ def test_a_lost_connection_to_rabbitmq_gives_no_message_twice_without_a_mark(
     rabbit: Ends, broker: LocalBroker, side: str
 ) -> None:
     rabbit.prepare()
-    ids = rabbit.source.publish(range(3000))
+    ids = rabbit.source.publish(range(1500))
     vhost = getattr(rabbit, side).target.rpartition("/")[2] or "/"
     vhost = "/" if vhost == "%2F" else vhost
     cutting = threading.Thread(target=broker.ctl, args=("close_all_connections", "--vhost", vhost, "the test cuts it"))
-    report = rabbit.move(how={"queues": [rabbit.source.queue]}, rate=2000, moved=at(300, cutting.start))
+    report = rabbit.move(how={"queues": [rabbit.source.queue]}, rate=2000, moved=at(200, cutting.start))
     cutting.join()
     assert not report.interrupted
-    assert report.moved > 2000
+    assert report.moved > 1000
     assert rabbit.source.waiting() == 0
-    got = rabbit.destination.serve(3000, prefetch=200)
+    got = rabbit.destination.serve(1500, prefetch=200)
     judge(ids, got)
 
 

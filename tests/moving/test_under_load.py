@@ -125,3 +125,24 @@ def test_every_confirmed_message_is_handled_and_none_twice_without_a_mark(
     assert min(len(ends.source.got), len(old.confirmed), len(new.confirmed)) > 0
     judge(confirmed, [*ends.source.got, *ends.destination.got])
     ends.close()
+
+
+def test_a_mover_that_slept_past_its_lease_takes_nothing_from_those_who_got_its_messages(
+    rabbits: tuple[str, str], tmp_path: Path
+) -> None:
+    ends = Ends(SyncRunner(), f"sqlite:///{tmp_path}/bus.db?lease=1", rabbits[1])
+    ends.prepare()
+    ids = ends.source.publish(range(BACKLOG), country="old")
+    process = mover(ends, "--follow", "--rate", "1000")
+    with served(ends.destination, 0.0):
+        eventually(lambda: len(ends.destination.got) > 20, 60)
+        process.send_signal(signal.SIGSTOP)
+        with served(ends.source, 0.0):
+            eventually(lambda: any(delivery.redelivered for delivery in ends.source.got), 60)
+        process.send_signal(signal.SIGCONT)
+        known = set(ids)
+        eventually(lambda: known <= {d.id for d in (*ends.source.got, *ends.destination.got)}, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    judge(ids, [*ends.source.got, *ends.destination.got])
+    ends.close()
