@@ -54,7 +54,7 @@ def in_our_words(error: sqlite3.Error, path: Path) -> EventBusError:
     elif primary == sqlite3.SQLITE_CORRUPT:
         ours = FileDamaged(
             f"{path} is damaged ({error}): look with `eventbus sqlite check {path}`, then restore a "
-            "copy, or save what can be read with sqlite3's .recover, or delete it with its -wal and -shm files"
+            "copy, or save what can be read with its option --save, or delete it with its -wal and -shm files"
         )
     elif primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         ours = AccessRefused(f"{path} cannot be written ({error}): the user of this process needs write permission")

@@ -13,6 +13,7 @@ from eventbus.cli import DONE, FAILED, json_option, print_json, print_table
 if TYPE_CHECKING:
     from eventbus_sqlite._cli._checking import Finding
     from eventbus_sqlite._cli._inspecting import FileFacts, QueueFacts, SessionFacts
+    from eventbus_sqlite._cli._saving import Saved
     from eventbus_sqlite._cli._shrinking import Vacuumed
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,33 +95,41 @@ def vacuum(path: Path, full: bool, as_json: bool) -> None:
 
 @sqlite.command(
     epilog="\b\nExamples:\n  eventbus sqlite check bus.db\n  eventbus sqlite check bus.db --quick --json\n"
-    "  eventbus sqlite check bus.db --repair\n\n"
+    "  eventbus sqlite check bus.db --repair\n  eventbus sqlite check bus.db --save saved.db\n\n"
     f"{EXIT_CODES}"
 )
 @_file_argument()
 @click.option("--quick", is_flag=True, help="Do not compare indexes with their tables, nor decode every message.")
 @click.option("--repair", is_flag=True, help="Put right what can be without losing anything.")
+@click.option("--save", metavar="NEW", type=click.Path(path_type=Path), help="Write what can be read into a new file.")
 @json_option()
-def check(path: Path, quick: bool, repair: bool, as_json: bool) -> int:
+def check(path: Path, quick: bool, repair: bool, save: Path | None, as_json: bool) -> int:
     """See whether a file is whole: its pages, and what the bus's tables promise one another.
 
     Without --repair it changes and locks nothing. With it, what is held by nobody goes back to its queue, messages
     without a queue come into one named "recovered" (those of a missing queue into "recovered.NUMBER"), and what leads
-    nowhere is deleted.
+    nowhere is deleted. --save is for damaged pages: a new file gets all that can be read, put right in the same way.
     """
+    if repair and save is not None:
+        raise click.UsageError("give --repair or --save: a file that is saved is put right anyway")
     from eventbus_sqlite._cli._checking import check as look
     from eventbus_sqlite._cli._reading import read
-    from eventbus_sqlite._cli._repairing import repair as put_right
 
     found = read(path, lambda connection: look(connection, path, quick=quick))
-    left = found
+    left, saved = found, None
     if repair and any(finding.repairable for finding in found):
+        from eventbus_sqlite._cli._repairing import repair as put_right
+
         put_right(path)
         left = read(path, lambda connection: look(connection, path, quick=quick))
+    if save is not None:
+        from eventbus_sqlite._cli._saving import save as save_into
+
+        saved = save_into(path, save)
     if as_json:
-        print_json({"file": str(path), "ok": not left, "found": found, "left": left})
+        print_json({"file": str(path), "ok": not left, "found": found, "left": left, "saved": saved})
     else:
-        _print_findings(path, found, left)
+        _print_findings(path, found, left, saved)
     return FAILED if left else DONE
 
 
@@ -187,19 +196,22 @@ def _print_vacuumed(done: Vacuumed) -> None:
         click.echo("the write-ahead log is being read, and kept its size: try again later")
 
 
-def _print_findings(path: Path, found: Sequence[Finding], left: Sequence[Finding]) -> None:
+def _print_findings(path: Path, found: Sequence[Finding], left: Sequence[Finding], saved: Saved | None) -> None:
     name = _shown(str(path))
     if not found:
         click.echo(f"{name}: nothing is wrong")
-        return
     kinds = {finding.kind for finding in left}
     for finding in (*left, *(finding for finding in found if finding.kind not in kinds)):
         count = "" if finding.kind in ("damaged", "state") else f"{finding.count} "
         click.echo(f"{name}: {'' if finding.kind in kinds else 'put right: '}{count}{_shown(finding.text)}")
-    if "damaged" in kinds:
+    if saved is not None:
+        parts = f"; in part only: {', '.join(saved.incomplete)}" if saved.incomplete else ""
+        messages, queues = _many(saved.messages, "message"), _many(saved.queues, "queue")
+        click.echo(f"{_shown(saved.file)}: saved {messages} in {queues}{parts}")
+    elif "damaged" in kinds:
         click.echo(
-            "Stop all services that use the file and restore a copy; or save what can be read, and check that:\n"
-            f"  sqlite3 {name} .recover | sqlite3 saved.db"
+            "Stop all services that use the file, and restore a copy; or save what can be read:\n"
+            f"  eventbus sqlite check {name} --save NEW"
         )
     elif any(finding.repairable for finding in left):
         click.echo(f"eventbus sqlite check {name} --repair puts right what can be without losing anything.")

@@ -13,6 +13,8 @@ import msgspec
 
 from eventbus._errors import ConfigurationError
 from eventbus._rules.properties import properties_of
+from eventbus._subscribing import DELIVERY_LIMIT
+from eventbus._topology import DEAD_SUFFIX
 from eventbus.transport import Queue
 from eventbus_sqlite._attributes import encode_value
 from eventbus_sqlite._cli._checking import (
@@ -84,8 +86,9 @@ def _repair(connection: sqlite3.Connection) -> None:
 
 
 def _make_queue(connection: sqlite3.Connection, name: str, id: int | None = None) -> int:
-    """A durable queue; the one of this name, if there is one."""
-    properties = encode_value(msgspec.structs.asdict(properties_of(Queue(name=name), "quorum")))
+    """A durable queue as a subscription declares it; the one of this name, if there is one."""
+    queue = Queue(name=name, dead_letter=name + DEAD_SUFFIX, delivery_limit=DELIVERY_LIMIT)
+    properties = encode_value(msgspec.structs.asdict(properties_of(queue, "quorum")))
     connection.execute(
         "INSERT OR IGNORE INTO queues (id, name, properties, owner, used) VALUES (?, ?, ?, NULL, ?)",
         (id, name, properties, time.time()),
