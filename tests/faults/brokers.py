@@ -138,6 +138,10 @@ class Node:
         """rabbitmqctl."""
         return self.broker.ctl(*words)
 
+    def log_text(self) -> str:
+        """All that the broker has logged."""
+        return self.broker.log_text()
+
     def _answers(self) -> bool:
         try:
             return bool(self.api("GET", "/overview"))

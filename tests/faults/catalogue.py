@@ -14,14 +14,16 @@ from tests.faults.kinds import (
     programs,
     resources,
     security,
+    sqlite,
+    sqlite_room,
     surroundings,
     topology,
 )
 
 MODULES: tuple[ModuleType, ...] = (
-    network, topology, resources, programs, handlers, surroundings, security, connections, cluster,
+    sqlite, sqlite_room, network, topology, resources, programs, handlers, surroundings, security, connections, cluster,
 )  # fmt: skip
-ORDER = ("shared", "mortal", "cluster")
+ORDER = ("file", "shared", "mortal", "cluster")
 
 
 def faults() -> dict[str, type[Fault]]:
@@ -34,8 +36,13 @@ def faults() -> dict[str, type[Fault]]:
     return {cls.name: cls for cls in sorted(found, key=lambda cls: ORDER.index(cls.node))}
 
 
-SHORT = ("closed-by-operator", "cut-in-frame", "worker-killed-before-ack", "unroutable")
-"""For every test run: a lost connection of each kind, a killed program, an outcome that is no confirm."""
+SHORT = (
+    "closed-by-operator", "cut-in-frame", "worker-killed-before-ack", "unroutable",
+    "sqlite-worker-killed-before-ack", "sqlite-few-publishers-killed", "sqlite-locked",
+)  # fmt: skip
+"""For every test run: a lost connection of each kind, a killed program, an outcome that is no confirm; a file."""
 
-FULL = tuple(name for name in faults() if name != "small-backlog")
-"""For the whole suite: the small backlog is the big one in short."""
+_IN_SHORT = ("small-backlog", "sqlite-few-workers-killed", "sqlite-few-publishers-killed", "sqlite-small-crowd")
+
+FULL = tuple(name for name in faults() if name not in _IN_SHORT)
+"""For the whole suite: those left out are others in short."""

@@ -45,7 +45,7 @@ class Fault:
     title: ClassVar[str]
     sides: ClassVar[tuple[str, ...]] = SIDES
     node: ClassVar[str] = "shared"
-    """Which broker: ``shared``, ``mortal`` (may be killed, with TLS) or ``cluster``."""
+    """Which broker: ``shared``, ``mortal`` (may be killed, with TLS), ``cluster``, or ``file`` (none)."""
     load: ClassVar[Load] = Load()
     repeats: ClassVar[int] = 3
     proxied: ClassVar[bool] = False

@@ -64,13 +64,14 @@ class Run:
         self.site: Site = node.site(fault.name)
         self.proxy: Proxy | None = None
         self.environment: dict[str, str] = {}
-        self.hooks = [*fault.load.hooks, *([f"tests.faults.mutants:{mutant}"] if mutant else [])]
+        mutants = "tests.faults.mutants_sqlite" if fault.node == "file" else "tests.faults.mutants"
+        self.hooks = [*fault.load.hooks, *([f"{mutants}:{mutant}"] if mutant else [])]
         self.extra: dict[str, dict[str, Any]] = {"publisher": {}, "worker": {}}
         self.killed: set[int] = set()
         self.dead: dict[str, set[str]] = {name: set() for name in SIDES}
         self.healed: float | None = None
         self.secrets = [self.site.password]
-        self._log_from = len(node.broker.log_text())
+        self._log_from = len(node.log_text())
         self.sides = {name: self._side(name) for name in fault.sides}
 
     def _side(self, name: str) -> Side:
@@ -173,7 +174,7 @@ class Run:
 
     def broker_log(self) -> str:
         """What the broker has logged since the run began."""
-        return self.node.broker.log_text()[self._log_from :]
+        return self.node.log_text()[self._log_from :]
 
     def logged(self, text: str, times: int = 1) -> None:
         """Part of a witness: the broker has logged this. It writes its log a moment later."""

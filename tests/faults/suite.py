@@ -12,6 +12,7 @@ from eventbus_rabbitmq.local_broker import LocalTLS
 
 from tests.faults.brokers import ClusterNode, Node
 from tests.faults.fault import Fault
+from tests.faults.files import FileNode
 from tests.faults.harness import Result, execute
 
 
@@ -33,11 +34,16 @@ class Suite:
     def node(self, kind: str) -> Node:
         """The broker of this kind; see :attr:`Fault.node`."""
         if kind not in self._nodes:
-            node = ClusterNode() if kind == "cluster" else Node(tls=self._tls() if kind == "mortal" else None)
+            node = self._made(kind)
             self._exits.callback(node.close)
             node.start()
             self._nodes[kind] = node
         return self._nodes[kind]
+
+    def _made(self, kind: str) -> Node:
+        if kind == "file":
+            return FileNode(self._folder / "files")
+        return ClusterNode() if kind == "cluster" else Node(tls=self._tls() if kind == "mortal" else None)
 
     def _tls(self) -> LocalTLS:
         """A listener for those faults that bring certificates of their own."""

@@ -96,6 +96,7 @@ class Engine:
         self._failed: EventBusError | None = None
         self._close_by: float | None = None
         self._failures = 0
+        self._why = f"{path} is not open yet"
         self._try_at = 0.0
         self._timers: list[tuple[float, int, Effect]] = []
         self._order = itertools.count()
@@ -164,7 +165,7 @@ class Engine:
                 elif time.monotonic() >= self._try_at:
                     self._connect()
                 else:
-                    self._keep_waiting(f"{self._path} cannot be used for now")
+                    self._keep_waiting(self._why)
                 self._wait()
         except Exception as error:  # a mistake of ours: nobody must wait for ever
             log.exception("the SQLite transport failed")
@@ -229,13 +230,12 @@ class Engine:
 
     def _not_connected(self, lost: Lost) -> None:
         self._failures += 1
-        # It may only be locked for a moment: the first tries follow quickly, and are nobody's business.
         pause = min(_LONGEST_PAUSE, 0.005 * 2 ** min(self._failures, 12))
         self._try_at = time.monotonic() + pause * random.uniform(0.5, 1.0)
+        self._why = str(lost.error)
         if lost.terminal:
             self._failed = lost.error
-        if lost.terminal or self._failures > 4:
-            self._duty.lost(lost.error, terminal=lost.terminal)
+        self._duty.lost(lost.error, terminal=lost.terminal)
 
     def _keep_waiting(self, reason: str) -> None:
         """While nothing can be written, publishes wait no longer than they may."""
@@ -300,6 +300,7 @@ class Engine:
             self._keeper.leave()
         if dropped:
             self._duty.dropped(dropped)
+        self._why = str(lost.error)
         if lost.terminal:
             self._failed = lost.error
         self._try_at = time.monotonic()

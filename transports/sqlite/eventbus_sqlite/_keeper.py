@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from eventbus._errors import ConnectionFailed, EventBusError, PublishError
 
@@ -25,6 +26,8 @@ from ._tables import SessionRow
 from ._transaction import CommitFailed, Transaction, monotonic_of, not_written, perhaps_written
 from ._waking import is_dead
 from ._work import Effect, Publish, Task, Work, fail_late
+
+T = TypeVar("T")
 
 log = logging.getLogger("eventbus.sqlite")
 
@@ -91,16 +94,10 @@ class Keeper:
         :raises Lost: it cannot be done; ``error`` is a ConnectionFailed where it is only locked.
         """
         try:
-            store = Store(self._path, self._options)
+            store = self._patiently(lambda: Store(self._path, self._options))
             try:
-                store.start(None, durable=False)
-                for dead in (*store.expired(), *([self.session] if self.session in store.sessions else [])):
-                    store.end(dead)
-                session = store.attach(self._service, address, network_place())
-                effect = self._begin(store, session)
-                store.commit()
+                session, effect = self._patiently(lambda: self._begin_session(store, address))
             except BaseException:
-                store.rollback()
                 store.close()
                 raise
         except sqlite3.Error as error:
@@ -116,6 +113,34 @@ class Keeper:
         )
         self._time_at, self._pause = 0.0, TICK
         return effect
+
+    def _begin_session(self, store: Store, address: str) -> tuple[int, Effect]:
+        try:
+            store.start(None, durable=False)
+            # The dead go first: what they held shall come before what came after it.
+            dead = {row.id for row in store.sessions.values() if row.id == self.session or self._died(row)}
+            for id in sorted(dead.union(store.expired())):
+                store.end(id)
+            session = store.attach(self._service, address, network_place())
+            effect = self._begin(store, session)
+            store.commit()
+        except BaseException:
+            store.rollback()
+            raise
+        return session, effect
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Do it, again and again for a while if others have the file locked, as they have for moments all the time."""
+        tries, since = 0, time.monotonic()
+        while True:
+            try:
+                return action()
+            except sqlite3.Error as error:
+                late = time.monotonic() - since > _TOLD_AFTER
+                if meaning_of(error) is not Meaning.BUSY or late or self._give_up():
+                    raise
+            tries += 1
+            self._pause_while_busy(tries)
 
     def leave(self) -> None:
         """Close the file as it is: the session has been ended in it, or is found dead by others."""
@@ -175,10 +200,13 @@ class Keeper:
         reason = f"{self._path} is locked by another program"
         if time.monotonic() - since > _TOLD_AFTER:
             self._blocked(reason)
-        if tries % 16 == 0:
-            self._held_up(reason)
-        time.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, 0.0001 * 2 ** min(tries, 10)))
+        self._pause_while_busy(tries)
         return fail_late(works, reason)
+
+    def _pause_while_busy(self, tries: int) -> None:
+        if tries % 16 == 0:
+            self._held_up(f"{self._path} is locked by another program")
+        time.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, 0.0001 * 2 ** min(tries, 10)))
 
     def _plan(self, now: float, transaction: Transaction, *, renew: bool, reap: bool, passed: bool) -> None:
         if renew:
