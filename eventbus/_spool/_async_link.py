@@ -49,6 +49,8 @@ class SpoolAsyncLink(SpoolCore[AsyncLink]):
         self._step(self._halt)
         await self._until(self._landed, until)
         flushed = await self.main.flush(max(0.0, until - time.monotonic()))
+        if self._store.broken:
+            return flushed
         return await self._kept_by.flush(max(0.0, until - time.monotonic())) and flushed
 
     async def close(self, timeout: float) -> None:

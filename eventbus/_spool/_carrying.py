@@ -15,7 +15,7 @@ from eventbus._settlement import DeadLetter
 from eventbus._spool._actions import Action, Entry, Forward, Item, Keep, Mark, Notify, Send, Settle, Tell
 from eventbus._spool._copies import Kept, Marker, marker_message, notice_message, pack
 from eventbus._spool._drain import Drain
-from eventbus._spool._line import Line
+from eventbus._spool._line import Line, Mode
 from eventbus._spool._store import Store
 from eventbus._spool._turns import Turns
 from eventbus._topology import Exchange, Topology
@@ -53,8 +53,18 @@ class Carrying(Generic[L]):
         """Decide, and carry out what comes of it."""
         raise NotImplementedError
 
+    def _go_on(self) -> None:
+        """After a decision: send what can be sent from the spool, and have the next tick in time."""
+        raise NotImplementedError
+
     def _tried(self, item: Item, error: PublishError | None) -> None:
-        self._step(self._line.tried, item, error, time.monotonic())
+        turns, line = self._turns, self._line
+        with turns.lock:
+            usual = line.mode is Mode.DIRECT
+            line.tried(item, error, time.monotonic())
+            if not usual or line.mode is not Mode.DIRECT:
+                self._go_on()
+        turns.work()
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Send):

@@ -198,6 +198,9 @@ class SpoolCore(Carrying[L]):
 
     def _decide(self, decide: Callable[..., None], arguments: tuple[object, ...]) -> None:
         decide(*arguments)
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._drain.go(time.monotonic(), time.time)
         self._plan()
 

@@ -76,6 +76,11 @@ class Store:
         """Why it does not take what it is given; None while it does."""
         return self._full() if self.depth >= self._most else self._error
 
+    @property
+    def broken(self) -> bool:
+        """Whether it cannot be used at all."""
+        return self._broken is not None
+
     def _full(self) -> NotSent:
         return NotSent(f"it is full: {self.depth} events (max_messages={self._most})")
 

@@ -49,6 +49,8 @@ class SpoolSyncLink(SpoolCore[SyncLink]):
         self._step(self._halt)
         self._until(self._landed, until)
         flushed = self.main.flush(max(0.0, until - time.monotonic()))
+        if self._store.broken:
+            return flushed
         return self._kept_by.flush(max(0.0, until - time.monotonic())) and flushed
 
     def close(self, timeout: float) -> None:

@@ -430,6 +430,9 @@ def test_a_spool_that_cannot_be_used_ends_the_start_and_not_the_publishing(garag
     shop.broker.come_back()
     bus.publish(Placed(11))
     assert shop.wait(11)[-1] == 11
+    began = time.monotonic()
+    assert bus.stop(30.0).clean
+    assert time.monotonic() - began < 5, "it does not wait for the store"
 
 
 def test_dead_letters_of_a_spool_are_replayed_through_it(garage: Garage, tmp_path: Path) -> None:
@@ -441,7 +444,7 @@ def test_dead_letters_of_a_spool_are_replayed_through_it(garage: Garage, tmp_pat
     eventually(lambda: state(bus).dead_lettered == 1, 20)
     shop = Shop(garage, broker=broker)  # somebody subscribes after all
     dead = DeadLetters(url, queues=["shop.spool"])
-    [letter] = dead.list().messages
+    [letter] = eventually(lambda: dead.list().messages, 20)
     assert letter.type == "shop.placed"
     assert dead.replay().done == 1
     assert shop.wait(1) == [1]
