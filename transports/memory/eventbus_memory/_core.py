@@ -9,9 +9,10 @@ from functools import partial
 
 import msgspec
 
-from eventbus._errors import ExchangeMissing, PublishError, Rejected, Unroutable
+from eventbus._errors import PublishError, Rejected
 from eventbus._routing import UnknownExchange
 from eventbus._rules.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, dead_lettered, goes_in_circles
+from eventbus._rules.publishing import destinations
 from eventbus.transport import (
     Ack,
     DeadLetter,
@@ -51,18 +52,12 @@ class Core(Lifetimes):
             log.warning("a delayed message could not be delivered: %s", outcome)
 
     def _route(self, message: Message, *, twice: bool = False) -> PublishError | None:
-        exchange = message.exchange
-        if not exchange and message.topic in self.repliers:
+        if not message.exchange and message.topic in self.repliers:
             self._reply(self.repliers[message.topic], message)
             return None
-        try:
-            queues = self.router.route(exchange, message.topic, message.headers)
-        except UnknownExchange:
-            return ExchangeMissing(f"exchange {exchange!r} does not exist")
-        if exchange and self.exchanges[exchange].internal:
-            return Rejected(f"exchange {exchange!r} is internal: only other exchanges publish to it")
-        if not queues:
-            return Unroutable(f"no queue takes topic {message.topic!r} of exchange {exchange!r}")
+        queues = destinations(self.router, self.exchanges, message)
+        if not isinstance(queues, list):
+            return queues
         refused = [queue.name for queue in queues if not self.enqueue(queue, message)]
         if twice:
             for queue in queues:

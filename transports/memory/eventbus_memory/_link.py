@@ -12,7 +12,6 @@ from eventbus._errors import (
     BusClosed,
     ConfigurationError,
     ConnectionFailed,
-    MessageTooLarge,
     NotSent,
     PublishError,
     PublishUnknown,
@@ -20,7 +19,7 @@ from eventbus._errors import (
     TopologyMismatch,
     Unroutable,
 )
-from eventbus._routing import validate_topic
+from eventbus._rules.publishing import oversize
 from eventbus.transport import (
     ConsumerListener,
     ConsumerSpec,
@@ -66,15 +65,10 @@ class BaseLink(LinkState):
             closed = self._phase in (Phase.CLOSED, Phase.CLOSING)
             done(BusClosed("the link is closed") if closed else NotSent("the link is not connected"))
             return
-        if len(message.body) > self._max_body:
-            done(MessageTooLarge(f"the body has {len(message.body)} bytes; the limit is {self._max_body}"))
+        refused = oversize(message, self._max_body)
+        if refused is not None:
+            done(refused)
             return
-        if len(message.topic) > 63:  # may have more than 255 bytes
-            try:
-                validate_topic(message.topic)
-            except NotSent as error:
-                done(error)
-                return
         if message.reply_to == DIRECT_REPLY_TO:
             address = self._reply_address()
             if address is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from eventbus._rules.readiness import wait_in_thread, wait_on_loop
 from eventbus.transport import Incoming, LinkSettings, LinkStatus, Phase, StatusListener
 
 from ._broker import MemoryBroker
@@ -34,13 +35,7 @@ class MemorySyncLink(BaseLink):
 
     def wait_ready(self, timeout: float) -> None:
         """Until every consumer runs; raises the terminal error, or the last one at the timeout."""
-        until = time.monotonic() + timeout
-        with self._changed:
-            while (ready := self._readiness()) is False:
-                if not self._changed.wait(max(0.0, until - time.monotonic())) and self._readiness() is False:
-                    raise self._not_ready()
-        if isinstance(ready, Exception):
-            raise ready
+        wait_in_thread(self._changed, self._ready, self.status, timeout)
 
     def stop_consuming(self, timeout: float) -> None:
         """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""
@@ -97,15 +92,7 @@ class MemoryAsyncLink(BaseLink):
 
     async def wait_ready(self, timeout: float) -> None:
         """Until every consumer runs; raises the terminal error, or the last one at the timeout."""
-        try:
-            async with asyncio.timeout(timeout):
-                while (ready := self._readiness()) is False:
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise self._not_ready() from None
-        if isinstance(ready, Exception):
-            raise ready
+        await wait_on_loop(self._changed, self._ready, self.status, timeout)
 
     async def stop_consuming(self, timeout: float) -> None:
         """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from eventbus._errors import (
-    BusClosed,
     ConfigurationError,
     ConnectionFailed,
     EventBusError,
     PublishError,
     PublishUnknown,
 )
+from eventbus._rules.readiness import readiness
 from eventbus.transport import (
     ConsumerListener,
     ConsumerSpec,
@@ -99,24 +99,8 @@ class LinkState:
     def _tell(self, status: LinkStatus) -> None:
         self._on_status(status)
 
-    def _readiness(self) -> Exception | bool:
-        """True when all runs; a terminal error; or False."""
-        status = self.status()
-        if status.phase is Phase.CLOSED:
-            return BusClosed("the link is closed")
-        for error in (
-            *self._refused.values(),
-            *(c.error for c in status.consumers.values() if c.phase == Phase.FAILED),
-        ):
-            if error is not None:
-                return error
-        return status.phase is Phase.READY and all(c.phase is Phase.READY for c in status.consumers.values())
-
-    def _not_ready(self) -> Exception:
-        """What to raise when the time to get ready is over."""
-        status = self.status()
-        errors = [status.error, *(c.error for c in status.consumers.values())]
-        return next((e for e in errors if e is not None), ConnectionFailed("the link is not open"))
+    def _ready(self) -> Exception | bool:
+        return readiness(self.status(), self._refused.values())
 
     # -- desired state ------------------------------------------------------------------------------------
 

@@ -9,12 +9,11 @@ from eventbus._errors import (
     BusClosed,
     ConfigurationError,
     ConnectionFailed,
-    MessageTooLarge,
     NotSent,
     PublishError,
     TopologyMismatch,
 )
-from eventbus._routing import validate_topic
+from eventbus._rules.publishing import oversize
 from eventbus.transport import (
     SCHEDULED,
     ConsumerListener,
@@ -71,13 +70,8 @@ class BaseLink(LinkState):
             error = NotSent("the link is not open")
         elif self._phase is Phase.FAILED:
             error = NotSent(f"the file cannot be used: {self._error}")
-        elif len(message.body) > self._max_body:
-            error = MessageTooLarge(f"the body has {len(message.body)} bytes; the limit is {self._max_body}")
-        elif len(message.topic) > 63:  # may have more than 255 bytes
-            try:
-                validate_topic(message.topic)
-            except NotSent as refused:
-                error = refused
+        else:
+            error = oversize(message, self._max_body)
         if error is not None:
             done(error)
             return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
 from pathlib import Path
 
+from eventbus._rules.readiness import wait_in_thread, wait_on_loop
 from eventbus.transport import LinkSettings, LinkStatus, Message, StatusListener
 
 from ._link import BaseLink, Done
@@ -48,13 +48,7 @@ class SQLiteSyncLink(BaseLink):
 
     def wait_ready(self, timeout: float) -> None:
         """Until every consumer runs; raises the terminal error, or the last one at the timeout."""
-        until = time.monotonic() + timeout
-        with self._news:
-            while (ready := self._readiness()) is False:
-                if not self._news.wait(max(0.0, until - time.monotonic())) and self._readiness() is False:
-                    raise self._not_ready()
-        if isinstance(ready, Exception):
-            raise ready
+        wait_in_thread(self._news, self._ready, self.status, timeout)
 
     def stop_consuming(self, timeout: float) -> None:
         """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""
@@ -89,6 +83,7 @@ class SQLiteAsyncLink(BaseLink):
         self._changed = asyncio.Event()
         self._inbox: deque[list[Effect]] = deque()
         self._waking = False
+        self._ended = asyncio.Event()
 
     def post(self, effects: list[Effect]) -> None:
         """On the loop, in a turn of their own."""
@@ -98,9 +93,19 @@ class SQLiteAsyncLink(BaseLink):
             return
         try:
             self._loop.call_soon_threadsafe(self._empty_inbox)
-        except RuntimeError:  # the loop was closed without closing the link: nobody takes deliveries any more
+        except RuntimeError:  # the loop is closed: see `abandoned`
             self._inbox.clear()
-            self._begin_close(1.0)
+
+    def abandoned(self) -> bool:
+        """Whether the loop was closed without closing the link: nobody takes deliveries any more."""
+        closed = self._loop.is_closed()
+        if closed:
+            log.warning("the event loop was closed, and the bus on it was not stopped: what it held goes back")
+        return closed
+
+    def ended(self) -> None:
+        """The engine's thread ends now."""
+        self.post([self._ended.set])
 
     def _empty_inbox(self) -> None:
         while self._inbox:
@@ -118,15 +123,7 @@ class SQLiteAsyncLink(BaseLink):
 
     async def wait_ready(self, timeout: float) -> None:
         """Until every consumer runs; raises the terminal error, or the last one at the timeout."""
-        try:
-            async with asyncio.timeout(timeout):
-                while (ready := self._readiness()) is False:
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise self._not_ready() from None
-        if isinstance(ready, Exception):
-            raise ready
+        await wait_on_loop(self._changed, self._ready, self.status, timeout)
 
     async def stop_consuming(self, timeout: float) -> None:
         """Cancel all consumers but ordered ones and that of replies; no delivery comes to those when it returns."""
@@ -142,7 +139,9 @@ class SQLiteAsyncLink(BaseLink):
     async def close(self, timeout: float) -> None:
         """Give back what is unsettled, and end."""
         if self._begin_close(timeout):
-            await asyncio.to_thread(self._engine.join, timeout + 0.2)
+            # Not in a thread of the loop's executor: handlers may have them all.
+            ended = await _wait(self._ended, timeout + 0.2)
+            self._engine.join(1.0 if ended else 0.0)
             self._empty_inbox()
             self._closed()
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from eventbus._errors import EncodingError, ExchangeMissing, PublishError, Rejected, Unroutable
+from eventbus._errors import EncodingError, PublishError, Rejected
 from eventbus._routing import UnknownExchange
 from eventbus._rules.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, dead_lettered, goes_in_circles
+from eventbus._rules.publishing import destinations
 from eventbus.transport import Message
 
 from ._attributes import decode, encode
@@ -71,15 +72,9 @@ class Moving(Tables):
         return self._route(message, attributes)
 
     def _route(self, message: Message, attributes: bytes) -> PublishError | None:
-        exchange = message.exchange
-        try:
-            queues = self.router.route(exchange, message.topic, message.headers)
-        except UnknownExchange:
-            return ExchangeMissing(f"exchange {exchange!r} does not exist")
-        if exchange and self.exchanges[exchange].internal:
-            return Rejected(f"exchange {exchange!r} is internal: only other exchanges publish to it")
-        if not queues:
-            return Unroutable(f"no queue takes topic {message.topic!r} of exchange {exchange!r}")
+        queues = destinations(self.router, self.exchanges, message)
+        if not isinstance(queues, list):
+            return queues
         refused = [queue.name for queue in queues if not self.enqueue(queue, message, attributes)]
         return Rejected(f"full: {', '.join(refused)}") if refused else None
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from eventbus._errors import BusClosed, ConfigurationError, ConnectionFailed, EventBusError
+from eventbus._errors import ConfigurationError, ConnectionFailed, EventBusError
+from eventbus._rules.readiness import readiness
 from eventbus.transport import ConsumerStatus, LinkSettings, LinkStatus, Phase, StatusListener, Topology
 
 from ._consuming import Consuming, declare
@@ -47,6 +48,13 @@ class LinkState:
         """Have this done by the engine."""
         raise NotImplementedError
 
+    def abandoned(self) -> bool:
+        """Whether nobody can be told anything any more, though nobody has closed the link."""
+        return False
+
+    def ended(self) -> None:
+        """The engine's thread ends now."""
+
     # -- state --------------------------------------------------------------------------------------------
 
     def status(self) -> LinkStatus:
@@ -57,6 +65,7 @@ class LinkState:
                 error=self._error or next(iter(self._refused.values()), None),
                 blocked=self._blocked,
                 consumers={name: consuming.status for name, consuming in self._consuming.items()},
+                unconfirmed=self._engine.unconfirmed,
                 reconnects=max(0, self._sessions - 1),
                 stale_settlements=self._stale,
             )
@@ -68,26 +77,8 @@ class LinkState:
     def _tell(self, status: LinkStatus) -> None:
         self._on_status(status)
 
-    def _readiness(self) -> Exception | bool:
-        """True when all runs; a terminal error; or False."""
-        status = self.status()
-        if status.phase is Phase.CLOSED:
-            return BusClosed("the link is closed")
-        if status.phase is Phase.FAILED and status.error is not None:
-            return status.error
-        for error in (
-            *self._refused.values(),
-            *(c.error for c in status.consumers.values() if c.phase == Phase.FAILED),
-        ):
-            if error is not None:
-                return error
-        return status.phase is Phase.READY and all(c.phase is Phase.READY for c in status.consumers.values())
-
-    def _not_ready(self) -> Exception:
-        """What to raise when the time to get ready is over."""
-        status = self.status()
-        errors = [status.error, *(c.error for c in status.consumers.values())]
-        return next((e for e in errors if e is not None), ConnectionFailed("the file is not open yet"))
+    def _ready(self) -> Exception | bool:
+        return readiness(self.status(), self._refused.values())
 
     # -- for the engine -----------------------------------------------------------------------------------
 
@@ -109,7 +100,7 @@ class LinkState:
                 if self._phase in (Phase.CONNECTING, Phase.WAITING):
                     self._phase, self._error = Phase.READY, None
                 self._sessions += 1
-                self._refused.update(refused)
+                self._refused = refused
                 late = [consuming for consuming in self._consuming.values() if consuming not in begun]
                 declared = self._topology is topology
             for one in effects:
