@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -70,7 +71,9 @@ class FileSite(Site):
         return found
 
     def remove(self) -> None:
-        """Delete it."""
+        """Delete it, and the small disk that it may have lain on."""
+        if self.path.parent.is_mount():
+            subprocess.run(["umount", "-l", self.path.parent], check=False)
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 

@@ -257,8 +257,3 @@ class DiskFull(SizeReached):
     def undo(self, run: Run) -> None:
         if self.mounted and run.healed is None:
             self.heal(run)
-
-    def cleaned(self, run: Run) -> None:
-        """Afterwards the folder can go."""
-        if self.mounted:
-            subprocess.run(["umount", "-l", file_of(run).path.parent], check=False)
