@@ -4,8 +4,8 @@ BROKER ?= sqlite
 BROKER_VERSION ?=
 MINUTES ?= 10
 JOBS ?= 4
-# Most tests wait for a broker or for time to pass: more of them than cores run at once, each file in one process.
-IN_PARALLEL := -n $(JOBS) --dist loadfile
+# Most tests wait for a broker or for time to pass: more of them than cores run at once, each file or class in one process.
+IN_PARALLEL := -n $(JOBS) --dist loadscope
 ON_BROKER := $(if $(filter 4,$(BROKER_VERSION)),EVENTBUS_RABBITMQ_ROOT=$(CURDIR)/.rabbitmq4)
 PY := .venv/bin/python
 DISTRIBUTIONS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard transports/*/pyproject.toml plugins/*/pyproject.toml)))
