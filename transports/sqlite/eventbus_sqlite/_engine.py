@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from eventbus._errors import BusClosed, EventBusError, NotSent
+from eventbus._errors import BusClosed, EventBusError, NotSent, PublishError
 
 from ._consuming import Consuming
 from ._keeper import Keeper, Lost
@@ -69,6 +69,12 @@ class Duty(Protocol):
     def post(self, effects: list[Effect]) -> None:
         """Do these where listeners are called."""
 
+    def abandoned(self) -> bool:
+        """Whether nobody can be told anything any more, though nobody has closed the link."""
+
+    def ended(self) -> None:
+        """The thread ends now."""
+
 
 class Engine:
     """A link's thread, its inbox, and what it does when."""
@@ -86,8 +92,10 @@ class Engine:
             blocked=duty.blocked,
             held_up=self._keep_waiting,
             give_up=self._past_close,
+            tell=self._tell,
         )
         self._inbox: deque[Work] = deque()
+        self._at_work: list[Work] = []
         self._mutex = threading.Lock()
         self._waker: Waker | None = None
         self._thread: threading.Thread | None = None
@@ -147,6 +155,12 @@ class Engine:
         self._inbox.append(last)
         self.wake()
 
+    @property
+    def unconfirmed(self) -> int:
+        """Publishes that have no outcome yet."""
+        works = (*self._at_work, *self._inbox.copy())
+        return sum(isinstance(work, Publish) and work.done is not None for work in works)
+
     def join(self, timeout: float) -> None:
         """Until the thread has ended, or the timeout."""
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -157,9 +171,11 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            while not self._ended and not self._past_close():
+            while not self._ended and not self._past_close() and not self._duty.abandoned():
                 if self._keeper.store is not None:
                     self._turn()
+                elif self._close_by is not None:  # there is nothing of ours to be given back
+                    break
                 elif self._failed is not None:
                     self._fail_all(NotSent(str(self._failed)))
                 elif time.monotonic() >= self._try_at:
@@ -178,6 +194,7 @@ class Engine:
             if self._waker is not None:
                 self._waker.close()
             _engines.discard(self)
+            self._duty.ended()
 
     def _past_close(self) -> bool:
         return self._close_by is not None and time.monotonic() > self._close_by
@@ -239,13 +256,16 @@ class Engine:
 
     def _keep_waiting(self, reason: str) -> None:
         """While nothing can be written, publishes wait no longer than they may."""
-        self._inbox.extendleft(reversed(fail_late(self._take(None), reason)))
+        self._inbox.extendleft(reversed(fail_late(self._take(None), reason, self._tell)))
+
+    def _tell(self, work: Publish, error: PublishError) -> None:
+        self._duty.post([partial(work.finish, error)])
 
     def _fail_all(self, error: NotSent) -> None:
         dropped = 0
         for work in self._take(None):
             if isinstance(work, Publish):
-                work.finish(error)
+                self._tell(work, error)
             dropped += isinstance(work, Settle)
         if dropped:
             self._duty.dropped(dropped)
@@ -254,8 +274,11 @@ class Engine:
 
     def _take(self, most: int | None = _MOST) -> list[Work]:
         works: list[Work] = []
-        while self._inbox and (most is None or len(works) < most):
-            works.append(self._inbox.popleft())
+        try:
+            while most is None or len(works) < most:
+                works.append(self._inbox.popleft())
+        except IndexError:  # asked for by trying: at the end two threads may take
+            pass
         return works
 
     def _turn(self) -> None:
@@ -265,7 +288,7 @@ class Engine:
             with self._mutex:
                 if now >= keeper.tick_at and (task := keeper.tick(now, consumers)) is not None:
                     self._inbox.append(task)
-                works = self._take()
+                works = self._at_work = self._take()
                 if not works and not keeper.due(now, consumers):
                     return
                 transaction = keeper.transact(works, consumers, patient=True)
@@ -283,6 +306,7 @@ class Engine:
         for effect in transaction.effects:
             effect()
         self._duty.post(deliveries)
+        self._at_work = []
         self._ended = any(isinstance(work, Task) and work.last for work in works)
         if transaction.stale:
             self._duty.dropped(transaction.stale)

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from eventbus._errors import AccessRefused, ConfigurationError, ConnectionFailed, EventBusError
 
+SAVE_WHAT_IS_LEFT = (
+    "look with `eventbus sqlite check`, then restore a copy, or save what can be read with its option --save, "
+    "or delete the file with its -wal and -shm files"
+)
+
 
 class FileDamaged(ConfigurationError):
     """The file is no bus file any more: pages are damaged, or it is something else."""
@@ -52,10 +57,7 @@ def in_our_words(error: sqlite3.Error, path: Path) -> EventBusError:
             f"{path} is no SQLite file ({error}): give the bus a file of its own, or restore a copy if this was one"
         )
     elif primary == sqlite3.SQLITE_CORRUPT:
-        ours = FileDamaged(
-            f"{path} is damaged ({error}): look with `eventbus sqlite check {path}`, then restore a "
-            "copy, or save what can be read with its option --save, or delete it with its -wal and -shm files"
-        )
+        ours = FileDamaged(f"{path} is damaged ({error}): {SAVE_WHAT_IS_LEFT}")
     elif primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         ours = AccessRefused(f"{path} cannot be written ({error}): the user of this process needs write permission")
     elif primary == sqlite3.SQLITE_CANTOPEN:

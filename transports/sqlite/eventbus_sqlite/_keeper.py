@@ -25,7 +25,7 @@ from ._store import SessionLost, Store
 from ._tables import SessionRow
 from ._transaction import CommitFailed, Transaction, monotonic_of, not_written, perhaps_written
 from ._waking import is_dead
-from ._work import Effect, Publish, Task, Work, fail_late
+from ._work import Effect, Publish, Task, Tell, Work, fail_late
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Keeper:
 
     ``begin`` makes everything exist, within the first transaction. ``blocked`` hears why nothing can be written for
     now, and None when it can again. While the file is locked, ``held_up`` is called now and then, with the reason;
-    ``give_up`` says whether nobody waits any more.
+    ``give_up`` says whether nobody waits any more. ``tell`` gives publishes their outcomes.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Keeper:
         blocked: Callable[[str | None], None],
         held_up: Callable[[str], None],
         give_up: Callable[[], bool],
+        tell: Tell,
     ) -> None:
         self._path = path
         self._options = options
@@ -76,6 +77,7 @@ class Keeper:
         self._blocked = blocked
         self._held_up = held_up
         self._give_up = give_up
+        self._tell = tell
         self.store: Store | None = None
         self.session = 0
         self.tick_at = 0.0
@@ -85,6 +87,7 @@ class Keeper:
         self._pause = TICK
         self._room_at = 0.0
         self._room = True
+        self._locked: str | None = None
 
     # -- opening and leaving ------------------------------------------------------------------------------
 
@@ -112,6 +115,7 @@ class Keeper:
             now + TICK,
         )
         self._time_at, self._pause = 0.0, TICK
+        self._note_lock(None)
         return effect
 
     def _begin_session(self, store: Store, address: str) -> tuple[int, Effect]:
@@ -179,16 +183,15 @@ class Keeper:
                     if self._give_up() or (tries > _IMPATIENT and not patient):
                         return None
                 elif meaning is Meaning.FULL and any(type(work) is Publish for work in works):
-                    _refuse(works, not_written(error, store))
+                    self._refuse(works, not_written(error, store))
                 else:
                     raise Lost(in_our_words(error, self._path), terminal=meaning is Meaning.FATAL) from error
             except SessionLost:
                 raise Lost(ConnectionFailed("the lease ran out: what this process held went back")) from None
             except CommitFailed as failure:
-                _refuse(works, perhaps_written(store))
+                self._refuse(works, perhaps_written(store))
                 raise Lost(in_our_words(failure.error, self._path)) from failure.error
-        if tries:
-            self._blocked(self._reason())
+        self._note_lock(None)
         self._plan(now, transaction, renew=renew, reap=reap, passed=passing)
         if patient and store.version != self._seen:
             self._seen = store.version
@@ -199,9 +202,9 @@ class Keeper:
     def _while_busy(self, works: list[Work], tries: int, since: float) -> list[Work]:
         reason = f"{self._path} is locked by another program"
         if time.monotonic() - since > _TOLD_AFTER:
-            self._blocked(reason)
+            self._note_lock(reason)
         self._pause_while_busy(tries)
-        return fail_late(works, reason)
+        return fail_late(works, reason, self._tell)
 
     def _pause_while_busy(self, tries: int) -> None:
         if tries % 16 == 0:
@@ -227,7 +230,7 @@ class Keeper:
         if now >= self._room_at:
             self._room_at = now + _LOOK_AT_ROOM
             try:
-                found = os.statvfs(self._path.parent)
+                found = os.statvfs(self._path.resolve().parent)
             except OSError:
                 return self._room
             had, self._room = self._room, found.f_bavail * found.f_frsize >= self._options.disk_free_limit
@@ -237,8 +240,20 @@ class Keeper:
                 self._blocked(self._reason())
         return self._room
 
+    def _note_lock(self, reason: str | None) -> None:
+        if reason != self._locked:
+            self._locked = reason
+            self._blocked(self._reason())
+
     def _reason(self) -> str | None:
-        return None if self._room else f"the disk is almost full where {self._path} lies"
+        return self._locked or (None if self._room else f"the disk is almost full where {self._path} lies")
+
+    def _refuse(self, works: list[Work], error: PublishError) -> None:
+        """These publishes have their outcome; the rest may still be done."""
+        for work in works:
+            if isinstance(work, Publish):
+                self._tell(work, error)
+        works[:] = [work for work in works if not isinstance(work, Publish)]
 
     @property
     def unseen(self) -> bool:
@@ -325,11 +340,3 @@ def _bury(dead: int, store: Store) -> None:
     if dead in store.sessions:
         log.warning("a process has died: what it held goes back to its queues")
         store.end(dead)
-
-
-def _refuse(works: list[Work], error: PublishError) -> None:
-    """These publishes have their outcome; the rest may still be done."""
-    for work in works:
-        if isinstance(work, Publish):
-            work.finish(error)
-    works[:] = [work for work in works if not isinstance(work, Publish)]

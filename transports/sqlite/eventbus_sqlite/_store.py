@@ -7,9 +7,10 @@ import sqlite3
 import time
 from pathlib import Path
 
+from eventbus._errors import ConfigurationError
 from eventbus.transport import SCHEDULED, QueueCount
 
-from ._failures import FileDamaged
+from ._failures import SAVE_WHAT_IS_LEFT, FileDamaged
 from ._holding import Holding
 from ._options import Options
 from ._places import boot_id, check_place, create
@@ -30,11 +31,15 @@ class Store(Holding):
     """A bus file. Not for several threads at once."""
 
     def __init__(self, path: Path, options: Options) -> None:
+        path = path.resolve()  # SQLite's other files lie beside the real one
         check_place(path)
         create(path)
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection, options)
+        except ConfigurationError as error:
+            connection.close()
+            raise type(error)(f"{path}: {error}") from None
         except BaseException:
             connection.close()
             raise
@@ -208,4 +213,4 @@ def _check(connection: sqlite3.Connection) -> None:
     if pages * page <= CHECKED_SIZE:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise FileDamaged(f"the file is damaged ({found})")
+            raise FileDamaged(f"the file is damaged ({found.splitlines()[-1]}): {SAVE_WHAT_IS_LEFT}")

@@ -67,13 +67,16 @@ class Task:
 
 Work = Publish | Settle | Task
 
+Tell = Callable[[Publish, PublishError], None]
+"""Gives a publish its outcome, where listeners are called."""
 
-def fail_late(works: list[Work], reason: str) -> list[Work]:
-    """The works that still have time; publishes that have not are told that nothing was written."""
+
+def fail_late(works: list[Work], reason: str, tell: Tell) -> list[Work]:
+    """The works that still have time; of publishes that have not is told that nothing was written."""
     kept = []
     for work in works:
         if isinstance(work, Publish) and work.late():
-            work.finish(NotSent(f"not written by its deadline: {reason}"))
+            tell(work, NotSent(f"not written by its deadline: {reason}"))
         else:
             kept.append(work)
     return kept

@@ -108,7 +108,9 @@ def broken_rules(connection: sqlite3.Connection) -> list[Finding]:
 def _damage(connection: sqlite3.Connection, *, quick: bool) -> list[Finding]:
     pragma = "quick_check" if quick else "integrity_check"
     try:
-        lines = [line for (line,) in connection.execute(f"PRAGMA {pragma}({_MOST})")]
+        rows = connection.execute(f"PRAGMA {pragma}({_MOST})").fetchall()
+        # One row may have several lines, the first of which names the database.
+        lines = [line for (row,) in rows for line in row.splitlines() if not line.startswith("***")]
     except sqlite3.DatabaseError as error:
         if meaning_of(error) is Meaning.BUSY:
             raise
