@@ -19,7 +19,7 @@ from eventbus_sqlite._attributes import decode, encode
 from eventbus_sqlite._cli import _inspecting, _reading, _shrinking
 from eventbus_sqlite._places import boot_id, network_place
 
-from eventbus import EventBus
+from eventbus import EventBus, Unroutable
 from eventbus._cli.root import run_command
 from eventbus.testing import eventually
 from tests.sqlite.commands import QUEUE, Commands, Written, another_user, make_file, office
@@ -332,8 +332,38 @@ def test_a_full_vacuum_mends_a_file_that_gives_no_room_back_in_steps(run: Comman
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+# -- delete -----------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_nobody_needs_is_deleted_and_gets_nothing_any_more(run: Commands, file: Path) -> None:
+    make_file(file)
+    with EventBus(f"sqlite:///{file}", service="writer") as bus:
+        bus.publish(Written(1), mandatory=True)
+        code, out, err = run("delete", file, QUEUE)
+        assert (code, out, err) == (1, "", f"error: queue '{QUEUE}' has 1 messages: --messages deletes them too\n")
+        assert info(run, file)["ready"] == 2
+        assert run("delete", file, QUEUE, "--messages") == (0, f"{QUEUE}: deleted, with 1 message\n", "")
+        with pytest.raises(Unroutable):
+            bus.publish(Written(2), mandatory=True)
+    found = info(run, file)
+    assert ([queue["name"] for queue in found["queues"]], found["bindings"]) == ([f"{QUEUE}.dead"], 0)
+    assert run("check", file)[0] == 0
+    code, _, err = run("delete", file, QUEUE)
+    assert (code, err) == (78, f"error: there is no queue '{QUEUE}' in {file}\n")
+
+
+def test_a_queue_that_has_consumers_is_not_deleted(run: Commands, file: Path) -> None:
+    with office(file) as mail:
+        code, out, err = run("delete", file, QUEUE, "--messages")
+        assert (code, out) == (1, "")
+        assert "in use, by 1 consumers" in err
+        mail.go_on.set()
+        mail.write(1)
+        mail.wait_handled(1)
+
+
 def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["sqlite"], ["sqlite", "info"], ["sqlite", "vacuum"], ["sqlite", "check"]):
+    for words in (["sqlite"], ["sqlite", "info"], ["sqlite", "vacuum"], ["sqlite", "check"], ["sqlite", "delete"]):
         assert run_command([*words, "--help"]) == 0
         out = capsys.readouterr().out
         assert "Examples:" in out

@@ -1,4 +1,4 @@
-"""``eventbus sqlite info | vacuum | check FILE``: look at a bus file, give room back, see whether it is whole."""
+"""``eventbus sqlite info | vacuum | check | delete FILE``: look at a bus file, and look after it."""
 
 from __future__ import annotations
 

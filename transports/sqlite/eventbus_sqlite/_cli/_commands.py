@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXIT_CODES = """\b
 Exit codes:
   0  done                      77  this user may not read or write the file
-  1  check: something is wrong 78  no file, or no bus file, or one of a newer version
+  1  check: something is wrong 78  no file, no bus file, one of a newer version, no such queue
   69 locked, or in use"""
 
 
@@ -131,6 +131,27 @@ def check(path: Path, quick: bool, repair: bool, save: Path | None, as_json: boo
     else:
         _print_findings(path, found, left, saved)
     return FAILED if left else DONE
+
+
+@sqlite.command(
+    epilog="\b\nExamples:\n  eventbus sqlite delete bus.db reports.orders.placed\n"
+    "  eventbus sqlite delete bus.db reports.orders.placed reports.orders.placed.dead --messages\n\n"
+    f"{EXIT_CODES}"
+)
+@_file_argument()
+@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
+@click.option("--messages", "with_messages", is_flag=True, help="Also if there are messages in it.")
+def delete(path: Path, queues: tuple[str, ...], with_messages: bool) -> None:
+    """Delete queues that nobody needs any more, with their bindings: those of a group that has another name now.
+
+    A queue that has consumers stays.
+    """
+    from eventbus_sqlite._cli._deleting import delete_queue
+
+    for queue in queues:
+        count = delete_queue(path, queue, with_messages=with_messages)
+        messages = f", with {_many(count, 'message')}" if count else ""
+        click.echo(f"{_shown(queue)}: deleted{messages}")
 
 
 # -- for people -------------------------------------------------------------------------------------------
