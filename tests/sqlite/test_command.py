@@ -107,6 +107,7 @@ def test_info_leaves_a_file_as_it_is_that_nobody_has_open(run: Commands, file: P
     assert seen(file) == before
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_info_sees_what_only_the_log_of_a_process_that_died_has(run: Commands, file: Path) -> None:
     make_file(file)
     child = os.fork()

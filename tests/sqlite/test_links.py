@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from eventbus_sqlite import SQLiteTransport
 
-from eventbus import AsyncEventBus, ConfigurationError, EventBus, NotSent
+from eventbus import AsyncEventBus, BusClosed, ConfigurationError, EventBus, NotSent, Unroutable
 from eventbus.testing import eventually
 from eventbus.transport import Exchange, LinkSettings, LinkStatus, Message, Phase, Topology
 from tests.sqlite.commands import Written, make_file, office
@@ -215,3 +216,53 @@ def test_errors_name_the_file(file: Path) -> None:
         pages.seek((page - 1) * 4096)
         pages.write(b"\xff" * 100)
     refused(file, f"^{file}.* damaged .*eventbus sqlite check.*--save")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_does_not_write_over_its_parents_link(file: Path) -> None:
+    link = SQLiteTransport(file).sync_link(SETTINGS, lambda status: None)
+    link.open()
+    link.wait_ready(10)
+    try:
+        child = os.fork()
+        if not child:
+            outcomes: list[Any] = []
+            link.publish_now(MESSAGE, deadline=time.monotonic() + 10, done=outcomes.append)
+            link.close(1)
+            os._exit(0 if [type(outcome) for outcome in outcomes] == [BusClosed] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        outcomes = []
+        link.publish_now(MESSAGE, deadline=time.monotonic() + 10, done=outcomes.append)
+        assert [type(outcome) for outcome in outcomes] == [Unroutable], "the parent's link goes on"
+    finally:
+        link.close(5)
+
+
+def test_links_leave_nothing_behind(file: Path) -> None:
+    def used(url: str, *, stopped: bool) -> None:
+        async def use() -> None:
+            bus = AsyncEventBus(url, service="tested")
+            bus.subscribe(Written)(lambda written: None)
+            try:
+                await bus.start()
+            except ConfigurationError:
+                pass
+            if stopped:  # or its loop is only closed
+                await bus.stop(1)
+
+        asyncio.run(use())
+        bus = EventBus(url, service="tested")
+        try:
+            bus.start()
+        except ConfigurationError:
+            pass
+        bus.stop(1)
+
+    urls = (f"sqlite:///{file}", f"sqlite:///{file.parent}/missing/bus.db")
+    used(urls[0], stopped=True)
+    before = len(os.listdir("/proc/self/fd"))
+    for stopped in (True, False):
+        for url in urls * 2:
+            used(url, stopped=stopped)
+    eventually(lambda: not threads(), timeout=20, what="the end of all threads")
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -224,7 +224,7 @@ class Engine:
         if self._keeper.store is None:
             times.append(time.monotonic() + 0.1 if self._inbox else float("inf"))
             times.append(self._try_at if self._failed is None else float("inf"))
-            return min(*times, time.monotonic() + 3600)
+            return min(*times, time.monotonic() + _LONGEST_PAUSE)
         if self._inbox:
             return 0.0
         times.append(self._keeper.next_due())
@@ -358,6 +358,7 @@ class Engine:
     def after_fork(self) -> None:
         """In a child process: nothing of this is ours, and nothing may be closed as if it were."""
         leak(self._keeper.store)
+        self._keeper.store, self._ended = None, True
         if self._waker is not None:
             self._waker.close_in_child()
 
