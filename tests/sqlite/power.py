@@ -134,7 +134,7 @@ class Recorder:
         real = _OPEN(address)
 
         def xopen(vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
-            result = real(vfs, name, file, flags, out)
+            result = int(real(vfs, name, file, flags, out))
             known = self._name(name)
             if result == 0 and known is not None:
                 self._names[file] = known
@@ -148,7 +148,7 @@ class Recorder:
         real = _DELETE(address)
 
         def xdelete(vfs: int, name: int | None, sync: int) -> int:
-            result = real(vfs, name, sync)
+            result = int(real(vfs, name, sync))
             known = self._name(name)
             if result == 0 and known is not None:
                 self.events.append(Delete(known))
@@ -166,20 +166,20 @@ class Recorder:
 
         def xclose(file: int) -> int:
             self._names.pop(file, None)
-            return close(file)
+            return int(close(file))
 
         def xwrite(file: int, data: int, size: int, offset: int) -> int:
             # Noted before it is done: a sync that another thread begins meanwhile may or may not have it.
             self.events.append(Write(self._names[file], offset, ctypes.string_at(data, size)))
-            return write(file, data, size, offset)
+            return int(write(file, data, size, offset))
 
         def xtruncate(file: int, size: int) -> int:
             self.events.append(Truncate(self._names[file], size))
-            return truncate(file, size)
+            return int(truncate(file, size))
 
         def xsync(file: int, flags: int) -> int:
             since = len(self.events)
-            result = sync(file, flags)
+            result = int(sync(file, flags))
             self.events.append(Sync(self._names[file], since))
             return result
 
@@ -257,7 +257,7 @@ def with_small_log(pages: int) -> Iterator[None]:
     real = sqlite3.connect
 
     def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = real(*arguments, **options)
+        connection: sqlite3.Connection = real(*arguments, **options)
         connection.execute(f"PRAGMA wal_autocheckpoint = {pages}").fetchall()
         return connection
 

@@ -59,6 +59,14 @@ def decode(attributes: bytes, body: bytes) -> Message:
     return Message(body=body, **dict(zip(_FIELDS, _decoder.decode(attributes), strict=True)))
 
 
+def decode_anyway(attributes: bytes, body: bytes) -> tuple[Message, str | None]:
+    """The message again, and None; or its body alone and what is wrong, if a damaged disk has changed the rest."""
+    try:
+        return decode(attributes, body), None
+    except (msgspec.MsgspecError, ValueError, ArithmeticError) as error:  # of MessagePack, of dates, of decimals
+        return Message(exchange="", topic="", id="", type="", body=body), f"the file is damaged: {error}"
+
+
 def encode_value(value: Any) -> bytes:
     """Arguments and properties, for columns of their own."""
     return _encoder.encode(_portable(value))
@@ -89,7 +97,9 @@ def _extension(code: int, data: memoryview) -> Any:
     return Decimal(text) if code == _DECIMAL else datetime.fromisoformat(text)
 
 
-_decoder = msgspec.msgpack.Decoder(tuple, ext_hook=_extension)
+# With types, so that what a damaged disk has changed is found here and not where it is used.
+_TYPES = tuple(field.type for field in msgspec.structs.fields(Message) if field.name != "body")
+_decoder = msgspec.msgpack.Decoder(tuple[_TYPES], ext_hook=_extension)  # type: ignore[valid-type]
 _decoder_of_anything = msgspec.msgpack.Decoder(ext_hook=_extension)
 
 assert _FIELDS == (

@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import random
+import sqlite3
 import threading
 import time
 import weakref
@@ -208,13 +209,19 @@ class Engine:
         outside = self._waker.wait(self._next() - time.monotonic())
         self._waiting = False
         if outside:
-            with self._mutex:
-                self._keeper.look(self._duty.consumers())
+            self._look()
         due: list[Effect] = []
         while self._timers and self._timers[0][0] <= time.monotonic():
             due.append(heapq.heappop(self._timers)[2])
         if due:
             self._duty.post(due)
+
+    def _look(self) -> None:
+        try:
+            with self._mutex:
+                self._keeper.look(self._duty.consumers())
+        except sqlite3.Error as error:
+            self._lose(self._keeper.lost_by(error), [])
 
     def _next(self) -> float:
         """Until when there is nothing to do."""
@@ -284,6 +291,8 @@ class Engine:
     def _turn(self) -> None:
         now, keeper, consumers = time.monotonic(), self._keeper, self._duty.consumers()
         works: list[Work] = []
+        deliveries: list[Effect] = []
+        unread: Lost | None = None
         try:
             with self._mutex:
                 if now >= keeper.tick_at and (task := keeper.tick(now, consumers)) is not None:
@@ -295,10 +304,16 @@ class Engine:
                 if transaction is None:  # the time to close is over
                     self._inbox.extendleft(reversed(works))
                     return
-                deliveries = transaction.deliveries(self._max_body)
                 others = keeper.others(transaction)
+                try:
+                    deliveries = transaction.deliveries(self._max_body)
+                except sqlite3.Error as error:  # what was asked for has been done all the same
+                    unread = keeper.lost_by(error)
         except Lost as lost:
             self._lose(lost, works)
+            return
+        except sqlite3.Error as error:  # while it looked around: nothing has been done
+            self._lose(keeper.lost_by(error), works)
             return
         assert self._waker is not None
         self._waker.wake_others(others)
@@ -312,6 +327,8 @@ class Engine:
             self._duty.dropped(transaction.stale)
         if transaction.gone:
             self._duty.gone(transaction.gone)
+        if unread is not None:
+            self._lose(unread, [])
 
     def _outcomes(self, transaction: Transaction) -> list[Effect]:
         return [partial(work.finish, outcome) for work, outcome in transaction.outcomes]

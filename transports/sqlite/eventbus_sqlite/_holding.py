@@ -22,7 +22,7 @@ from eventbus.transport import (
     retry_copy,
 )
 
-from ._attributes import decode, encode
+from ._attributes import decode_anyway, encode
 from ._moving import Moving, Row
 from ._tables import QueueRow
 
@@ -209,7 +209,7 @@ def arrival(
 ) -> Incoming:
     """A row of :meth:`Holding.read` as it comes to the consumer (its id and name)."""
     token, expires, deliveries, due, attributes, body = row
-    message, attempt, first_seen = decode(attributes, body), 1, None
+    (message, problem), attempt, first_seen = decode_anyway(attributes, body), 1, None
     if due is not None:
         message = msgspec.structs.replace(message, deliver_at=due)
     if inspect:
@@ -218,7 +218,6 @@ def arrival(
     elif message.headers:
         origin = restore_origin(message)
         message, attempt, first_seen = origin.message, origin.attempt, origin.first_seen
-    problem = None
     if len(body) > max_body:
         problem = f"the body has {len(body)} bytes; the limit is {max_body}"
     return Incoming(

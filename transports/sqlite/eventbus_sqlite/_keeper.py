@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from eventbus._errors import ConnectionFailed, EventBusError, PublishError
+from eventbus._errors import AccessRefused, ConnectionFailed, EventBusError, PublishError
 
 from ._consuming import Consuming
 from ._failures import Meaning, in_our_words, meaning_of
@@ -104,7 +104,11 @@ class Keeper:
                 store.close()
                 raise
         except sqlite3.Error as error:
-            raise Lost(in_our_words(error, self._path), terminal=meaning_of(error) is Meaning.FATAL) from error
+            raise self.lost_by(error) from error
+        except PermissionError as error:
+            raise Lost(AccessRefused(f"this user may not use {self._path}: {error.strerror}"), terminal=True) from error
+        except OSError as error:
+            raise Lost(ConnectionFailed(f"{self._path} cannot be opened: {error.strerror}")) from error
         except EventBusError as error:
             raise Lost(error, terminal=True) from error
         self.store, self.session, self._seen = store, session, store.version
@@ -146,6 +150,10 @@ class Keeper:
             tries += 1
             self._pause_while_busy(tries)
 
+    def lost_by(self, error: sqlite3.Error) -> Lost:
+        """What an error ends the session by."""
+        return Lost(in_our_words(error, self._path), terminal=meaning_of(error) is Meaning.FATAL)
+
     def leave(self) -> None:
         """Close the file as it is: the session has been ended in it, or is found dead by others."""
         store, self.store = self.store, None
@@ -185,7 +193,7 @@ class Keeper:
                 elif meaning is Meaning.FULL and any(type(work) is Publish for work in works):
                     self._refuse(works, not_written(error, store))
                 else:
-                    raise Lost(in_our_words(error, self._path), terminal=meaning is Meaning.FATAL) from error
+                    raise self.lost_by(error) from error
             except SessionLost:
                 raise Lost(ConnectionFailed("the lease ran out: what this process held went back")) from None
             except CommitFailed as failure:
@@ -218,7 +226,11 @@ class Keeper:
             self._reap_at = now + self._options.lease / 2
         if passed or transaction.timed or transaction.changed:
             assert self.store is not None
-            self._time_at = self.store.next_time()
+            try:
+                self._time_at = self.store.next_time()
+            except sqlite3.Error as error:  # this transaction is over: the next one shall look
+                log.debug("the next time is not known: %s", error)
+                self._time_at = 0.0
 
     def _see_consumers(self, store: Store, consumers: list[Consuming], transaction: Transaction) -> None:
         """Another process, or we ourselves, may have deleted a queue under a consumer."""

@@ -15,7 +15,7 @@ from eventbus._rules.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, dea
 from eventbus._rules.publishing import destinations
 from eventbus.transport import Message
 
-from ._attributes import decode, encode
+from ._attributes import decode_anyway, encode
 from ._tables import QueueRow, Tables
 
 log = logging.getLogger("eventbus.sqlite")
@@ -201,7 +201,7 @@ class Moving(Tables):
         row = self.connection.execute(
             "DELETE FROM messages WHERE id = ? RETURNING attributes, body", (message,)
         ).fetchone()
-        return None if row is None else decode(*row)
+        return None if row is None else decode_anyway(*row)[0]
 
     # -- time ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,146 @@
+"""A process forks while its bus is open: it goes on unharmed, the child has a bus of its own, and neither hides the
+other's death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventbus import AsyncEventBus, Delivery
+from eventbus.testing import eventually
+from tests.faults.files import FAULTY
+from tests.sqlite.files import opened
+
+PARENT = '''
+import asyncio, os, sys, time, threading
+from eventbus import AsyncEventBus, EventBus
+
+url, kind, told = sys.argv[1], sys.argv[2], sys.argv[3]
+
+def tell(line):
+    with open(told, "a") as file:
+        file.write(line + "\\n")
+
+def handle(event):
+    tell(f"{os.getpid()} handled {event['n']}")
+
+def publish(bus, numbers):
+    for number in numbers:
+        bus.publish({"n": number}, topic="forks.step", type="forks.step")
+        tell(f"{os.getpid()} published {number}")
+
+def forked(bus):
+    """Fork, and publish on both sides at once; the child with the bus that its parent has opened."""
+    pid = os.fork()
+    publish(bus, range(100, 130) if pid == 0 else range(200, 230))
+    return pid
+
+bus = EventBus(url, service="parent")
+bus.subscribe(pattern="forks.#")(handle)
+bus.start(timeout=20)
+publish(bus, range(5))
+if kind == "both":
+    pid = forked(bus)
+    if pid == 0:
+        bus.stop()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    time.sleep(0.5)
+    bus.stop()
+elif kind == "outlived":
+    bus.stop()
+    held = EventBus(url, service="parent")
+    started = threading.Event()
+    def keep(event):
+        started.set()
+        time.sleep(600)
+    held.subscribe(pattern="forks.#")(keep)
+    held.start(timeout=20)
+    publish(held, [1000])
+    started.wait(20)
+    if os.fork() == 0:
+        tell(f"{os.getpid()} lives")
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(600)
+tell(f"{os.getpid()} ended")
+'''
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bus.db"
+
+
+@pytest.fixture
+def children() -> Iterator[list[int]]:
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def run(path: Path, kind: str, told: Path) -> subprocess.Popen[bytes]:
+    told.touch()
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", PARENT, f"sqlite:///{path}", kind, str(told)])
+
+
+def lines(told: Path, word: str) -> list[str]:
+    return [line for line in told.read_text().splitlines() if f" {word}" in line]
+
+
+def test_parent_and_child_publish_on_and_nothing_is_lost(path: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    parent = run(path, "both", told)
+    assert parent.wait(60) == 0
+    published = {line.split()[2] for line in lines(told, "published")}
+    assert published == {str(n) for n in (*range(5), *range(100, 130), *range(200, 230))}
+    handled = [line.split() for line in lines(told, "handled")]
+    assert {line[2] for line in handled} == published
+    assert len(handled) == len(published)
+    assert {int(line[0]) for line in handled} <= {int(line.split()[0]) for line in lines(told, "published")}
+    with opened(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        for what, query in FAULTY.items():
+            assert not connection.execute(query).fetchall(), what
+        assert connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+
+
+def test_a_killed_parent_is_found_dead_though_its_child_lives(path: Path, tmp_path: Path, children: list[int]) -> None:
+    """The child has the parent's sockets from the fork; it must not keep them open."""
+    told = tmp_path / "told"
+    parent = run(path, "outlived", told)
+    children.append(parent.pid)
+    eventually(lambda: lines(told, "lives"), 30, what="the child")
+    children.append(int(lines(told, "lives")[0].split()[0]))
+    parent.kill()
+    parent.wait(10)
+    seen: list[Any] = []
+    asyncio.run(take(f"sqlite:///{path}", seen))
+    assert seen == [[1000, True]]
+    os.kill(children[1], 0)  # it lives
+
+
+async def take(url: str, seen: list[Any]) -> None:
+    """What the dead parent held, well before its lease of half a minute is over."""
+    async with AsyncEventBus(url, service="parent") as bus:
+
+        async def handle(event: dict[str, Any], delivery: Delivery) -> None:
+            seen.append([event["n"], delivery.redelivered])
+
+        bus.subscribe(pattern="forks.#", name="keep")(handle)
+        await bus.start(timeout=20)
+        async with asyncio.timeout(15):
+            while not seen:
+                await asyncio.sleep(0.02)
