@@ -146,7 +146,11 @@ class AsyncEventBus(BusCore):
         return await stopping
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()  # a with statement that was not entered is not left either
+            raise
         return self
 
     async def __aexit__(

@@ -140,7 +140,11 @@ class EventBus(BusCore):
         return report
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # a with statement that was not entered is not left either
+            raise
         return self
 
     def __exit__(
