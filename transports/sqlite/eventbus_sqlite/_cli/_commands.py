@@ -20,9 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CODES = """\b
 Exit codes:
-  0  done                      77  this user may not read or write the file
-  1  check: something is wrong 78  no file, no bus file, one of a newer version, no such queue
-  69 locked, or in use"""
+  0  done                      69  locked, or in use (vacuum --full)
+  1  something is wrong        77  this user may not read or write the file
+  78 no file, no bus in it, one of a newer version, or no such queue"""
 
 
 def _path_of(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
@@ -57,9 +57,9 @@ def sqlite() -> None:
 @_file_argument()
 @json_option()
 def info(path: Path, as_json: bool) -> None:
-    """Show what is in a file: sizes, the links that have it open, and how much waits in each queue.
+    """Show what waits in a file, and for whom.
 
-    Changes and locks nothing. The lag of a queue is the age of the message whose turn is next.
+    Its sizes, the links that have it open, and how much is in each queue. Changes and locks nothing. The lag of a queue is the age of the message whose turn is next.
     """
     from eventbus_sqlite._cli._inspecting import facts
     from eventbus_sqlite._cli._reading import read
@@ -78,9 +78,9 @@ def info(path: Path, as_json: bool) -> None:
 @click.option("--full", is_flag=True, help="Write the whole file anew. Only while nobody has it open.")
 @json_option()
 def vacuum(path: Path, full: bool, as_json: bool) -> None:
-    """Give room that is free in a file back to the file system, in small steps beside running services.
+    """Give free room back to the file system.
 
-    Buses do so by themselves, slowly. With --full the file is also put in order; that takes as much room again as the
+    In small steps, beside running services. Buses do so by themselves, slowly. With --full the file is also put in order; that takes as much room again as the
     file has, for a while.
     """
     from eventbus_sqlite._cli._shrinking import vacuum as in_steps
@@ -104,9 +104,9 @@ def vacuum(path: Path, full: bool, as_json: bool) -> None:
 @click.option("--save", metavar="NEW", type=click.Path(path_type=Path), help="Write what can be read into a new file.")
 @json_option()
 def check(path: Path, quick: bool, repair: bool, save: Path | None, as_json: bool) -> int:
-    """See whether a file is whole: its pages, and what the bus's tables promise one another.
+    """See whether a file is whole.
 
-    Without --repair it changes and locks nothing. With it, what is held by nobody goes back to its queue, messages
+    SQLite looks at all its pages, and the bus's tables are compared with one another. Without --repair it changes and locks nothing. With it, what is held by nobody goes back to its queue, messages
     without a queue come into one named "recovered" (those of a missing queue into "recovered.NUMBER"), and what leads
     nowhere is deleted. --save is for damaged pages: a new file gets all that can be read, put right in the same way.
     """
@@ -142,9 +142,9 @@ def check(path: Path, quick: bool, repair: bool, save: Path | None, as_json: boo
 @click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
 @click.option("--messages", "with_messages", is_flag=True, help="Also if there are messages in it.")
 def delete(path: Path, queues: tuple[str, ...], with_messages: bool) -> None:
-    """Delete queues that nobody needs any more, with their bindings: those of a group that has another name now.
+    """Delete queues that nobody needs any more.
 
-    A queue that has consumers stays.
+    Such as those of a group that has another name now. Their bindings go too. A queue that has consumers stays.
     """
     from eventbus_sqlite._cli._deleting import delete_queue
 
