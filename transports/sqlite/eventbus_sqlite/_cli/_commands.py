@@ -59,7 +59,8 @@ def sqlite() -> None:
 def info(path: Path, as_json: bool) -> None:
     """Show what waits in a file, and for whom.
 
-    Its sizes, the links that have it open, and how much is in each queue. Changes and locks nothing. The lag of a queue is the age of the message whose turn is next.
+    Its sizes, the links that have it open, and how much is in each queue. Changes and locks nothing. The lag of a
+    queue is the age of the message whose turn is next.
     """
     from eventbus_sqlite._cli._inspecting import facts
     from eventbus_sqlite._cli._reading import read
@@ -80,8 +81,8 @@ def info(path: Path, as_json: bool) -> None:
 def vacuum(path: Path, full: bool, as_json: bool) -> None:
     """Give free room back to the file system.
 
-    In small steps, beside running services. Buses do so by themselves, slowly. With --full the file is also put in order; that takes as much room again as the
-    file has, for a while.
+    In small steps, beside running services. Buses do so by themselves, slowly. With --full the file is also put in
+    order; that takes as much room again as the file has, for a while.
     """
     from eventbus_sqlite._cli._shrinking import vacuum as in_steps
     from eventbus_sqlite._cli._shrinking import vacuum_full
@@ -106,9 +107,10 @@ def vacuum(path: Path, full: bool, as_json: bool) -> None:
 def check(path: Path, quick: bool, repair: bool, save: Path | None, as_json: bool) -> int:
     """See whether a file is whole.
 
-    SQLite looks at all its pages, and the bus's tables are compared with one another. Without --repair it changes and locks nothing. With it, what is held by nobody goes back to its queue, messages
-    without a queue come into one named "recovered" (those of a missing queue into "recovered.NUMBER"), and what leads
-    nowhere is deleted. --save is for damaged pages: a new file gets all that can be read, put right in the same way.
+    SQLite looks at all its pages, and the bus's tables are compared with one another. Without --repair it changes
+    and locks nothing. With it, what is held by nobody goes back to its queue, messages without a queue come into
+    one named "recovered" (those of a missing queue into "recovered.NUMBER"), and what leads nowhere is deleted.
+    --save is for damaged pages: a new file gets all that can be read, put right in the same way.
     """
     if repair and save is not None:
         raise click.UsageError("give --repair or --save: a file that is saved is put right anyway")
