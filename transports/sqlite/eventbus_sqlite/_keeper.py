@@ -24,6 +24,7 @@ from ._places import network_place
 from ._store import SessionLost, Store
 from ._tables import SessionRow
 from ._transaction import CommitFailed, Transaction, monotonic_of, not_written, perhaps_written
+from ._upkeep import Upkeep
 from ._waking import is_dead
 from ._work import Effect, Publish, Task, Tell, Work, fail_late
 
@@ -78,6 +79,7 @@ class Keeper:
         self._held_up = held_up
         self._give_up = give_up
         self._tell = tell
+        self._upkeep = Upkeep()
         self.store: Store | None = None
         self.session = 0
         self.tick_at = 0.0
@@ -323,17 +325,11 @@ class Keeper:
         if watched is not None and watched.id != self.session and self._died(watched):
             return Task(partial(_bury, watched.id))
         if self._pause == TICK:
-            self._shrink(store)
+            self._upkeep.look(store)
         return None
 
     def _died(self, row: SessionRow) -> bool:
         return row.place == network_place() and is_dead(row.address)
-
-    def _shrink(self, store: Store) -> None:
-        try:
-            store.shrink()
-        except sqlite3.Error as error:  # another one is at work: next time
-            log.debug("no room was given back: %s", error)
 
     def others(self, transaction: Transaction) -> set[str]:
         """The addresses of other links that a transaction concerns."""
