@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from eventbus.testing import eventually
 from eventbus.transport import Exchange, LinkSettings, LinkStatus, Message, Phase, Topology
 from tests.sqlite.commands import Written, make_file, office
 from tests.sqlite.files import end_all_sessions, opened
+
+Left = Callable[[], set[threading.Thread]]
 
 SETTINGS = LinkSettings(service="tested")
 MESSAGE = Message(exchange="amq.fanout", topic="t", id="1", type="t", body=b"{}")
@@ -47,8 +49,11 @@ def refused(file: Path, match: str) -> None:
         bus.stop()
 
 
-def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("eventbus-sqlite")}
+@pytest.fixture
+def left() -> Left:
+    """The links' threads that a test has begun, and that run on."""
+    before = set(threading.enumerate())
+    return lambda: {one for one in set(threading.enumerate()) - before if one.name.startswith("eventbus-sqlite")}
 
 
 def test_outcomes_come_on_the_loop_also_if_nothing_could_be_written(file: Path) -> None:
@@ -106,7 +111,7 @@ def test_publishes_without_outcome_are_counted(file: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["the folder is missing", "the file is locked"])
-def test_what_never_opened_closes_at_once(tmp_path: Path, why: str) -> None:
+def test_what_never_opened_closes_at_once(tmp_path: Path, why: str, left: Left) -> None:
     file = tmp_path / ("missing/bus.db" if why == "the folder is missing" else "bus.db")
     outcomes: list[Any] = []
 
@@ -126,10 +131,10 @@ def test_what_never_opened_closes_at_once(tmp_path: Path, why: str) -> None:
     else:
         assert close() < 15
     assert isinstance(outcomes[0], NotSent)
-    assert not threads()
+    assert not left()
 
 
-def test_what_a_loop_held_that_was_closed_goes_back(file: Path) -> None:
+def test_what_a_loop_held_that_was_closed_goes_back(file: Path, left: Left) -> None:
     make_file(file, 1, 2, 3)
 
     async def take() -> None:
@@ -145,13 +150,13 @@ def test_what_a_loop_held_that_was_closed_goes_back(file: Path) -> None:
         await asyncio.wait_for(begun.wait(), 10)
 
     asyncio.run(take())
-    eventually(lambda: not threads(), timeout=20, what="the end of its thread")
+    eventually(lambda: not left(), timeout=20, what="the end of its thread")
     with office(file) as mail:
         mail.go_on.set()
         mail.wait_handled(1, 2, 3)
 
 
-def test_closing_does_not_wait_for_threads_that_handlers_have(file: Path) -> None:
+def test_closing_does_not_wait_for_threads_that_handlers_have(file: Path, left: Left) -> None:
     go_on = threading.Event()
 
     async def close() -> float:
@@ -169,7 +174,7 @@ def test_closing_does_not_wait_for_threads_that_handlers_have(file: Path) -> Non
         return took
 
     assert asyncio.run(close()) < 5
-    assert not threads()
+    assert not left()
 
 
 def test_a_refusal_is_forgotten_when_what_was_in_the_way_is_gone(file: Path) -> None:
@@ -238,7 +243,7 @@ def test_a_child_does_not_write_over_its_parents_link(file: Path) -> None:
         link.close(5)
 
 
-def test_links_leave_nothing_behind(file: Path) -> None:
+def test_links_leave_nothing_behind(file: Path, left: Left) -> None:
     def used(url: str, *, stopped: bool) -> None:
         async def use() -> None:
             bus = AsyncEventBus(url, service="tested")
@@ -264,5 +269,5 @@ def test_links_leave_nothing_behind(file: Path) -> None:
     for stopped in (True, False):
         for url in urls * 2:
             used(url, stopped=stopped)
-    eventually(lambda: not threads(), timeout=20, what="the end of all threads")
+    eventually(lambda: not left(), timeout=20, what="the end of all threads")
     assert len(os.listdir("/proc/self/fd")) <= before
