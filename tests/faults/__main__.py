@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from eventbus_rabbitmq._local import server
 
 from tests.faults import report
-from tests.faults.catalogue import FULL, faults
+from tests.faults.catalogue import FULL, IN_SHORT, faults
 from tests.faults.controls import CONTROLS, Caught, run_controls
 from tests.faults.harness import Result
 from tests.faults.suite import Suite
@@ -20,7 +22,7 @@ from tests.faults.suite import Suite
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("names", nargs="*", help="faults, or controls, to run (default: all)")
+    parser.add_argument("names", nargs="*", help="faults, or controls, to run, as 'sqlite-*' (default: all)")
     parser.add_argument("--list", action="store_true", help="list the faults and the controls")
     parser.add_argument("--repeats", type=int, help="runs of each fault (default: what the fault says)")
     parser.add_argument("--seed", type=int, help="seed of the first run; the others count up from it")
@@ -40,10 +42,13 @@ def main() -> int:
         for one in CONTROLS:
             print(f"{one.mutant:26} control, by {one.fault.name}")
         return 0
-    unknown = set(given.names) - set(known) - {one.mutant for one in CONTROLS}
+    names = list(dict.fromkeys([*known, *(one.mutant for one in CONTROLS)]))
+    matched = {pattern: fnmatch.filter(names, pattern) for pattern in given.names}
+    unknown = [pattern for pattern, found in matched.items() if not found]
     if unknown:
-        print(f"neither faults nor controls (see --list): {', '.join(sorted(unknown))}", file=sys.stderr)
+        print(f"neither faults nor controls (see --list): {', '.join(unknown)}", file=sys.stderr)
         return 2
+    given.exact, given.names = given.names, [name for found in matched.values() for name in found]
     folder = given.keep or Path(tempfile.mkdtemp(prefix="eventbus-faults-"))
     seed = given.seed if given.seed is not None else secrets.randbelow(1_000_000)
     installed = server.find()
@@ -52,10 +57,19 @@ def main() -> int:
     return run(given, folder, seed, about)
 
 
+def chosen(given: argparse.Namespace, known: Collection[str]) -> Sequence[str]:
+    """The faults to run. Those that are others in short run only when they are named, not as one of many."""
+    if given.controls:
+        return []
+    if not given.names:
+        return FULL
+    return [name for name in given.names if name in known and (name in given.exact or name not in IN_SHORT)]
+
+
 def run(given: argparse.Namespace, folder: Path, seed: int, about: str) -> int:
     known = faults()
-    names = [] if given.controls else given.names or FULL
-    controls = given.everything or given.controls
+    names = chosen(given, known)
+    controls = given.everything or given.controls or not {*given.names} <= {*known}
     results: list[Result] = []
     caught: list[Caught] = []
     began = time.monotonic()

@@ -42,7 +42,7 @@ SHORT = (
 )  # fmt: skip
 """For every test run: a lost connection of each kind, a killed program, an outcome that is no confirm; a file."""
 
-_IN_SHORT = ("small-backlog", "sqlite-few-workers-killed", "sqlite-few-publishers-killed", "sqlite-small-crowd")
+IN_SHORT = ("small-backlog", "sqlite-few-workers-killed", "sqlite-few-publishers-killed", "sqlite-small-crowd")
 
-FULL = tuple(name for name in faults() if name not in _IN_SHORT)
+FULL = tuple(name for name in faults() if name not in IN_SHORT)
 """For the whole suite: those left out are others in short."""

@@ -100,10 +100,10 @@ CONTROLS: tuple[Control, ...] = (
 
 
 def run_controls(suite: Suite, seed: int, names: Sequence[str], tell: Callable[[Caught], None]) -> list[Caught]:
-    """Run the controls of these names, or all."""
+    """Run the controls of these names, or by the faults of these names; or all."""
     found: list[Caught] = []
     for number, one in enumerate(CONTROLS):
-        if names and one.mutant not in names:
+        if names and not {one.mutant, one.fault.name}.intersection(names):
             continue
         found.append(once(suite, one, seed + number))
         if found[-1].result.invalid is not None:  # a fault that did not happen proves nothing either way
