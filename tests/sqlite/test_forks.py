@@ -20,8 +20,9 @@ from tests.faults.files import FAULTY
 from tests.sqlite.files import opened
 
 PARENT = '''
-import asyncio, os, sys, time, threading
-from eventbus import AsyncEventBus, EventBus
+import os, sys, time, threading
+from eventbus import EventBus
+from eventbus.transport import Message
 
 url, kind, told = sys.argv[1], sys.argv[2], sys.argv[3]
 
@@ -54,6 +55,16 @@ if kind == "both":
         os._exit(0)
     os.waitpid(pid, 0)
     time.sleep(0.5)
+    bus.stop()
+elif kind == "link":
+    link = bus._runtime.link
+    pid = os.fork()
+    if pid == 0:
+        message = Message(exchange="", topic="parent.handle", id="1", type="t", body=b"{}")
+        link.publish_now(message, deadline=time.monotonic() + 5, done=lambda error: tell(f"0 said {error!r}"))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    publish(bus, [7])
     bus.stop()
 elif kind == "outlived":
     bus.stop()
@@ -115,6 +126,15 @@ def test_parent_and_child_publish_on_and_nothing_is_lost(path: Path, tmp_path: P
         for what, query in FAULTY.items():
             assert not connection.execute(query).fetchall(), what
         assert connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+
+
+def test_a_link_of_the_parent_is_closed_in_the_child(path: Path, tmp_path: Path) -> None:
+    """It would write with the parent's connection, whose locks a child has not got."""
+    told = tmp_path / "told"
+    assert run(path, "link", told).wait(60) == 0
+    (said,) = lines(told, "said")
+    assert "BusClosed" in said
+    assert lines(told, "published 7")
 
 
 def test_a_killed_parent_is_found_dead_though_its_child_lives(path: Path, tmp_path: Path, children: list[int]) -> None:
