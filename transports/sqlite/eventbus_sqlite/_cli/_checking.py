@@ -137,7 +137,7 @@ def _undecodable(
     for (value,) in connection.execute(f"SELECT {column} FROM {table}"):
         try:
             decoder(value)
-        except (msgspec.MsgspecError, TypeError, ValueError):
+        except (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError):
             count += 1
     text = f"{table} whose {column} cannot be read"
     return Finding(kind=f"{table}-unreadable", count=count, text=text) if count else None

@@ -189,6 +189,6 @@ def _age(connection: sqlite3.Connection, message: int | None) -> float | None:
     row = connection.execute("SELECT attributes FROM messages WHERE id = ?", (message,)).fetchone()
     try:
         published = decode(row[0], b"").time if row is not None else 0.0
-    except (msgspec.MsgspecError, TypeError, ValueError):  # `check` says so
+    except (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError):  # `check` says so
         published = 0.0
     return max(0.0, time.time() - published) if published else None
