@@ -15,13 +15,15 @@ from tests.faults.kinds import (
     resources,
     security,
     sqlite,
+    sqlite_killed,
     sqlite_room,
     surroundings,
     topology,
 )
 
 MODULES: tuple[ModuleType, ...] = (
-    sqlite, sqlite_room, network, topology, resources, programs, handlers, surroundings, security, connections, cluster,
+    sqlite, sqlite_killed, sqlite_room,
+    network, topology, resources, programs, handlers, surroundings, security, connections, cluster,
 )  # fmt: skip
 ORDER = ("file", "shared", "mortal", "cluster")
 

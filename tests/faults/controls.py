@@ -12,7 +12,17 @@ from typing import Any
 
 from tests.faults.fault import Fault, with_load
 from tests.faults.harness import Result
-from tests.faults.kinds import connections, handlers, network, programs, resources, sqlite, sqlite_room, topology
+from tests.faults.kinds import (
+    connections,
+    handlers,
+    network,
+    programs,
+    resources,
+    sqlite,
+    sqlite_killed,
+    sqlite_room,
+    topology,
+)
 from tests.faults.suite import Suite
 
 
@@ -88,11 +98,11 @@ CONTROLS: tuple[Control, ...] = (
     control("driver_errors_escape", connections.BrokerFrozen, "foreign"),
     control("returns_mistaken", topology.BadChannel, "false failure", "unresolved", "untrue"),
     control("url_logged", topology.Unbound, "secret"),
-    control("ack_before_handler", sqlite.FewWorkersKilled, "lost", work=0.05, rate=60),
-    control("confirm_before_commit", sqlite.FewPublishersKilled, "lost"),
+    control("ack_before_handler", sqlite_killed.FewWorkersKilled, "lost", work=0.05, rate=60),
+    control("confirm_before_commit", sqlite_killed.FewPublishersKilled, "lost"),
     control("settle_by_message", sqlite.FrozenPastLease, "stale ack"),
     control("leases_not_renewed", sqlite.LongerThanLease, "connection", "duplicate"),
-    control("claims_left", sqlite.WorkerKilledAlone, "lost", "file"),
+    control("claims_left", sqlite_killed.WorkerKilledAlone, "lost", "file"),
     control("lock_is_loss", sqlite.SmallCrowd, "locked", "connection"),
     control("claim_without_lock", sqlite.SmallCrowd, "claims", "duplicate"),
     control("full_is_confirmed", sqlite_room.FileLimited, "lost"),

@@ -94,6 +94,8 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.events: list[Event] = []
+        self.sync_fails = False
+        """Whether syncs end with an error, as those of a failing disk."""
         self._library = ctypes.CDLL(_library_of_sqlite3())
         self._library.sqlite3_vfs_find.restype = c_void_p
         self._library.sqlite3_vfs_find.argtypes = [c_char_p]
@@ -178,6 +180,8 @@ class Recorder:
             return int(truncate(file, size))
 
         def xsync(file: int, flags: int) -> int:
+            if self.sync_fails:
+                return sqlite3.SQLITE_IOERR_FSYNC
             since = len(self.events)
             result = int(sync(file, flags))
             self.events.append(Sync(self._names[file], since))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from eventbus_sqlite import FileDamaged
 
-from eventbus import EventBus, NotSent, event
+from eventbus import AsyncEventBus, EventBus, NotSent, event
 from eventbus.testing import eventually
 from tests.faults.files import FAULTY
 from tests.sqlite.asking import ask
@@ -125,6 +127,26 @@ def test_damage_that_comes_while_the_file_is_in_use_is_said(tmp_path: Path) -> N
         assert str(path) in str(health.error)
         with pytest.raises(NotSent, match="damaged"):
             bus.publish(Step(id=3))
+
+
+@pytest.mark.asyncio
+async def test_damage_that_nobody_asks_for_is_found_by_looking_around(tmp_path: Path) -> None:
+    path = tmp_path / "bus.db"
+    async with AsyncEventBus(f"sqlite:///{path}", service="group") as bus:
+
+        async def handle(step: Step) -> None:
+            """Nothing comes."""
+
+        bus.subscribe(Step)(handle)
+        await bus.start(timeout=20)
+        running = asyncio.create_task(bus.run())
+        with opened(path) as connection:
+            connection.execute("UPDATE state SET topology = topology + 1")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        garble(path, 4096, path.stat().st_size)
+        with pytest.raises(FileDamaged, match=f"{path} is damaged"):
+            async with asyncio.timeout(20):
+                await running
 
 
 def test_a_message_that_cannot_be_read_is_dead_lettered_and_does_not_stop_the_others(left: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from eventbus_sqlite._store import Store
 
-from eventbus import AsyncEventBus, EventBus, event
+from eventbus import AsyncEventBus, EventBus, PublishUnknown, event
+from eventbus.testing import eventually
 from tests.faults.files import FAULTY
 from tests.sqlite.files import opened
 from tests.sqlite.power import Disk, Event, Mark, Recorder, Sync, with_small_log
@@ -176,3 +177,24 @@ def test_a_variant_that_does_not_sync_its_commits_is_caught(tmp_path: Path, monk
     monkeypatch.setattr(Store, "start", lambda self, session, *, durable: real(self, session, durable=False))
     events = record(tmp_path / "bus", steadily, "FULL")
     assert suffixes(tmp_path / "cut", events, 0.0) > 0
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_sync_that_fails_leaves_the_outcome_open_and_the_bus_goes_on(pipelined: bool, tmp_path: Path) -> None:
+    recorder, path = Recorder(tmp_path), tmp_path / "bus.db"
+    handled: list[str] = []
+    with recorder.recording(), EventBus(f"sqlite:///{path}", service="keeper") as bus:
+        bus.subscribe(Step)(lambda step: handled.append(step.id))
+        bus.start(timeout=20)
+        recorder.sync_fails = True
+        for id in ("1", "2"):
+            with pytest.raises(PublishUnknown, match=f"disk failed while {path}"):
+                bus.submit(Step(id=id)).wait() if pipelined else bus.publish(Step(id=id))
+        recorder.sync_fails = False
+        bus.publish(Step(id="3"))
+        eventually(lambda: "3" in handled, 20, what="the bus to go on")
+    assert set(handled) <= {"1", "2", "3"}
+    with opened(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        for what, query in FAULTY.items():
+            assert not connection.execute(query).fetchall(), what

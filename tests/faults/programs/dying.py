@@ -22,13 +22,18 @@ def at_statement(program: Program) -> None:
 
     class Dying(sqlite3.Connection):
         def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
-            if not statement.startswith(beginning) or next(numbers) != nth:
-                return super().execute(statement, *parameters)
-            if when == "after":
-                super().execute(statement, *parameters)
-            program.record("accident", where=f"{when} {statement[:24]}")
-            os.kill(os.getpid(), signal.SIGKILL)
-            raise AssertionError("a killed process goes on")
+            mine = statement.startswith(beginning)
+            if mine and when == "before":
+                self._count(statement)
+            done = super().execute(statement, *parameters)
+            if mine and when == "after":  # one that has failed, as on a locked file, does not count
+                self._count(statement)
+            return done
+
+        def _count(self, statement: str) -> None:
+            if next(numbers) == nth:
+                program.record("accident", where=f"{when} {statement[:24]}")
+                os.kill(os.getpid(), signal.SIGKILL)
 
     real = sqlite3.connect
 
