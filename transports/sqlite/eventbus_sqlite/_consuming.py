@@ -52,6 +52,10 @@ class Consuming:
             return 1000
         return self.spec.prefetch - self.unsettled + freed
 
+    def orphaned(self, store: Store) -> bool:
+        """Whether its queue is no more."""
+        return self.id is not None and not self.scheduled_only and self.queue not in store.by_id
+
     def started(self, session: int, id: int, queue: int, name: str) -> None:
         """The file has the consumer."""
         self._reset()

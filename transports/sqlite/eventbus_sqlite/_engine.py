@@ -12,69 +12,30 @@ own publish may make the transaction itself (:meth:`Engine.put_and_commit`), whi
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
-import os
 import random
 import sqlite3
 import threading
 import time
-import weakref
-from collections import deque
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from eventbus._errors import BusClosed, EventBusError, NotSent, PublishError
 
-from ._consuming import Consuming
+from ._duty import Duty
+from ._forking import leak, unwatch, watch
+from ._inbox import Inbox
 from ._keeper import Keeper, Lost
 from ._options import Options
-from ._store import Store
+from ._timers import Timers
 from ._transaction import Transaction
 from ._waking import Waker
-from ._work import Effect, Publish, Settle, Task, Work, fail_late
+from ._work import Effect, Publish, Task, Work
 
 log = logging.getLogger("eventbus.sqlite")
 
-_MOST = 2000
 _LONGEST_PAUSE = 2.0
 _SHARE_PAUSE = 0.002
-
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-class Duty(Protocol):
-    """What an engine works for: the link."""
-
-    def consumers(self) -> list[Consuming]:
-        """Its consumers."""
-
-    def begin(self, store: Store, session: int) -> Effect:
-        """Within the first transaction of a session: make everything exist."""
-
-    def lost(self, error: EventBusError, *, terminal: bool) -> None:
-        """The session is over, or could not begin."""
-
-    def gone(self, consumers: Iterable[Consuming]) -> None:
-        """Their queues were deleted under them."""
-
-    def blocked(self, reason: str | None) -> None:
-        """Nothing can be written for now (None: it can again)."""
-
-    def dropped(self, settlements: int) -> None:
-        """So many settlements came too late."""
-
-    def post(self, effects: list[Effect]) -> None:
-        """Do these where listeners are called."""
-
-    def abandoned(self) -> bool:
-        """Whether nobody can be told anything any more, though nobody has closed the link."""
-
-    def ended(self) -> None:
-        """The thread ends now."""
 
 
 class Engine:
@@ -91,12 +52,11 @@ class Engine:
             service,
             begin=duty.begin,
             blocked=duty.blocked,
-            held_up=self._keep_waiting,
+            held_up=lambda reason: self._inbox.fail_late(reason),
             give_up=self._past_close,
             tell=self._tell,
         )
-        self._inbox: deque[Work] = deque()
-        self._at_work: list[Work] = []
+        self._inbox = Inbox(self._tell, duty.dropped)
         self._mutex = threading.Lock()
         self._waker: Waker | None = None
         self._thread: threading.Thread | None = None
@@ -107,23 +67,22 @@ class Engine:
         self._failures = 0
         self._why = f"{path} is not open yet"
         self._try_at = 0.0
-        self._timers: list[tuple[float, int, Effect]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
 
     # -- for the link -------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Begin, without waiting."""
         self._waker = Waker()
-        _engines.add(self)
+        watch(self)
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def put(self, work: Work, *, wake: bool = True) -> None:
         """Have it done by the thread; from any thread. Without ``wake`` somebody calls :meth:`wake` soon."""
-        self._inbox.append(work)
+        self._inbox.put(work)
         if self._ended:  # closed in the meantime: nobody looks any more
-            self._fail_all(BusClosed("the link is closed"))
+            self._inbox.fail_all(BusClosed("the link is closed"))
         elif wake and self._waiting:
             self.wake()
 
@@ -135,38 +94,41 @@ class Engine:
     def put_and_commit(self, work: Publish) -> None:
         """Have it done in this thread, if nobody is at work and nothing waits but publishes and settlements."""
         self.put(work, wake=False)
+        transaction = None
         if self._mutex.acquire(blocking=False):
             try:
                 if self._keeper.store is not None:
-                    self._commit_here()
+                    transaction = self._commit_here()
             finally:
                 self._mutex.release()
+        if transaction is not None:
+            for done, outcome in transaction.outcomes:
+                done.finish(outcome)
         # Looked at after the lock is free: who found it taken has put its work in before.
         if self._inbox or self._keeper.unseen or any(consumer.hungry for consumer in self._duty.consumers()):
             self.wake()
 
     def later(self, seconds: float, function: Effect) -> None:
         """Call the function after so many seconds."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), function))
+        self._timers.add(seconds, function)
         self.wake()
 
     def close(self, timeout: float, last: Task) -> None:
         """Do the last task and end, within the timeout whatever happens; does not wait."""
         self._close_by = time.monotonic() + timeout
-        self._inbox.append(last)
+        self._inbox.put(last)
         self.wake()
 
     @property
     def unconfirmed(self) -> int:
         """Publishes that have no outcome yet."""
-        works = (*self._at_work, *self._inbox.copy())
-        return sum(isinstance(work, Publish) and work.done is not None for work in works)
+        return self._inbox.unconfirmed
 
     def join(self, timeout: float) -> None:
         """Until the thread has ended, or the timeout."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout))
-        self._fail_all(BusClosed("the link was closed before this was written"))
+        self._inbox.fail_all(BusClosed("the link was closed before this was written"))
 
     # -- the thread ---------------------------------------------------------------------------------------
 
@@ -178,11 +140,11 @@ class Engine:
                 elif self._close_by is not None:  # there is nothing of ours to be given back
                     break
                 elif self._failed is not None:
-                    self._fail_all(NotSent(str(self._failed)))
+                    self._inbox.fail_all(NotSent(str(self._failed)))
                 elif time.monotonic() >= self._try_at:
                     self._connect()
                 else:
-                    self._keep_waiting(self._why)
+                    self._inbox.fail_late(self._why)
                 self._wait()
         except Exception as error:  # a mistake of ours: nobody must wait for ever
             log.exception("the SQLite transport failed")
@@ -191,10 +153,10 @@ class Engine:
             self._ended = True
             with self._mutex:
                 self._keeper.leave()
-            self._fail_all(BusClosed("the link is closed"))
+            self._inbox.fail_all(BusClosed("the link is closed"))
             if self._waker is not None:
                 self._waker.close()
-            _engines.discard(self)
+            unwatch(self)
             self._duty.ended()
 
     def _past_close(self) -> bool:
@@ -210,10 +172,7 @@ class Engine:
         self._waiting = False
         if outside:
             self._look()
-        due: list[Effect] = []
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            due.append(heapq.heappop(self._timers)[2])
-        if due:
+        if due := self._timers.due():
             self._duty.post(due)
 
     def _look(self) -> None:
@@ -225,18 +184,15 @@ class Engine:
 
     def _next(self) -> float:
         """Until when there is nothing to do."""
-        times = [self._timers[0][0]] if self._timers else []
+        times = [self._timers.next]
         if self._close_by is not None:
             times.append(self._close_by)
         if self._keeper.store is None:
-            times.append(time.monotonic() + 0.1 if self._inbox else float("inf"))
-            times.append(self._try_at if self._failed is None else float("inf"))
-            return min(*times, time.monotonic() + _LONGEST_PAUSE)
-        if self._inbox:
+            times.append(time.monotonic() + (0.1 if self._inbox else _LONGEST_PAUSE))
+            return min(times) if self._failed is not None else min(*times, self._try_at)
+        if self._inbox or self._keeper.unseen:
             return 0.0
-        times.append(self._keeper.next_due())
-        if self._keeper.unseen:
-            return 0.0
+        times.append(self._keeper.schedule.next())
         hungry = [c for c in self._duty.consumers() if c.hungry and c.id is not None and c.room() > 0]
         times += [time.monotonic() + _SHARE_PAUSE if consumer.more_soon else 0.0 for consumer in hungry]
         return min(times)
@@ -261,116 +217,82 @@ class Engine:
             self._failed = lost.error
         self._duty.lost(lost.error, terminal=lost.terminal)
 
-    def _keep_waiting(self, reason: str) -> None:
-        """While nothing can be written, publishes wait no longer than they may."""
-        self._inbox.extendleft(reversed(fail_late(self._take(None), reason, self._tell)))
-
     def _tell(self, work: Publish, error: PublishError) -> None:
         self._duty.post([partial(work.finish, error)])
 
-    def _fail_all(self, error: NotSent) -> None:
-        dropped = 0
-        for work in self._take(None):
-            if isinstance(work, Publish):
-                self._tell(work, error)
-            dropped += isinstance(work, Settle)
-        if dropped:
-            self._duty.dropped(dropped)
-
     # -- transactions -------------------------------------------------------------------------------------
-
-    def _take(self, most: int | None = _MOST) -> list[Work]:
-        works: list[Work] = []
-        try:
-            while most is None or len(works) < most:
-                works.append(self._inbox.popleft())
-        except IndexError:  # asked for by trying: at the end two threads may take
-            pass
-        return works
 
     def _turn(self) -> None:
         now, keeper, consumers = time.monotonic(), self._keeper, self._duty.consumers()
         works: list[Work] = []
-        deliveries: list[Effect] = []
-        unread: Lost | None = None
         try:
             with self._mutex:
-                if now >= keeper.tick_at and (task := keeper.tick(now, consumers)) is not None:
-                    self._inbox.append(task)
-                works = self._at_work = self._take()
+                if keeper.schedule.ticks(now) and (task := keeper.tick(now, consumers)) is not None:
+                    self._inbox.put(task)
+                works = self._inbox.take()
                 if not works and not keeper.due(now, consumers):
                     return
                 transaction = keeper.transact(works, consumers, patient=True)
                 if transaction is None:  # the time to close is over
-                    self._inbox.extendleft(reversed(works))
+                    self._inbox.put_back(works)
                     return
-                others = keeper.others(transaction)
-                try:
-                    deliveries = transaction.deliveries(self._max_body)
-                except sqlite3.Error as error:  # what was asked for has been done all the same
-                    unread = keeper.lost_by(error)
+                transaction.read(self._max_body)
         except Lost as lost:
             self._lose(lost, works)
-            return
         except sqlite3.Error as error:  # while it looked around: nothing has been done
             self._lose(keeper.lost_by(error), works)
-            return
+        else:
+            self._ended = any(isinstance(work, Task) and work.last for work in works)
+            self._carry_out(transaction)
+
+    def _carry_out(self, transaction: Transaction) -> None:
+        """What comes after the commit."""
         assert self._waker is not None
-        self._waker.wake_others(others)
-        self._duty.post(self._outcomes(transaction))
+        self._waker.wake_others(transaction.others)
+        self._duty.post([partial(work.finish, outcome) for work, outcome in transaction.outcomes])
         for effect in transaction.effects:
             effect()
-        self._duty.post(deliveries)
-        self._at_work = []
-        self._ended = any(isinstance(work, Task) and work.last for work in works)
+        self._duty.post(transaction.deliveries)
+        self._inbox.done()
         if transaction.stale:
             self._duty.dropped(transaction.stale)
         if transaction.gone:
             self._duty.gone(transaction.gone)
-        if unread is not None:
-            self._lose(unread, [])
-
-    def _outcomes(self, transaction: Transaction) -> list[Effect]:
-        return [partial(work.finish, outcome) for work, outcome in transaction.outcomes]
+        if transaction.unread is not None:
+            self._lose(self._keeper.lost_by(transaction.unread), [])
 
     def _lose(self, lost: Lost, works: list[Work]) -> None:
         """The session is over: settlements are void, and the rest is done in the next one."""
-        dropped = sum(isinstance(work, Settle) for work in works)
-        self._inbox.extendleft(reversed([work for work in works if not isinstance(work, Settle)]))
+        self._inbox.lose(works)
         with self._mutex:
             self._keeper.leave()
-        if dropped:
-            self._duty.dropped(dropped)
         self._why = str(lost.error)
         if lost.terminal:
             self._failed = lost.error
         self._try_at = time.monotonic()
         self._duty.lost(lost.error, terminal=lost.terminal)
 
-    def _commit_here(self) -> None:
+    def _commit_here(self) -> Transaction | None:
         """In a caller's thread. What does not work out is left to the engine's thread, which knows what to do."""
-        works = self._take()
-        if any(isinstance(work, Task) for work in works):
-            self._inbox.extendleft(reversed(works))
-            return
-        try:
-            transaction = self._keeper.transact(works, [], patient=False)
-        except Lost:
-            transaction = None
+        works, transaction = self._inbox.take(), None
+        if not any(isinstance(work, Task) for work in works):
+            try:
+                transaction = self._keeper.transact(works, [], patient=False)
+            except Lost:
+                pass
         if transaction is None:
-            self._inbox.extendleft(reversed(works))
-            return
-        freed = transaction.freed
+            self._inbox.put_back(works)
+            return None
+        self._inbox.done()
         for consumer in self._duty.consumers():
             if consumer.queue in transaction.touched:
                 consumer.hungry = True
-            consumer.unsettled -= freed.get(consumer.id or 0, 0)
-        for work, outcome in transaction.outcomes:
-            work.finish(outcome)
+            consumer.unsettled -= transaction.freed.get(consumer.id or 0, 0)
         assert self._waker is not None
-        self._waker.wake_others(self._keeper.others(transaction))
+        self._waker.wake_others(transaction.others)
         if transaction.stale:
             self._duty.dropped(transaction.stale)
+        return transaction
 
     def after_fork(self) -> None:
         """In a child process: nothing of this is ours, and nothing may be closed as if it were."""
@@ -378,18 +300,3 @@ class Engine:
         self._keeper.store, self._ended = None, True
         if self._waker is not None:
             self._waker.close_in_child()
-
-
-def leak(thing: object) -> None:
-    """Keep it for ever: closing the parent's database in a child would undo the parent's locks."""
-    import ctypes
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -6,7 +6,6 @@ Everything here is called under the engine's lock.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import sqlite3
 import time
@@ -17,13 +16,15 @@ from typing import TypeVar
 
 from eventbus._errors import AccessRefused, ConnectionFailed, EventBusError, PublishError
 
+from ._blockage import Blockage
 from ._consuming import Consuming
 from ._failures import Meaning, in_our_words, meaning_of
 from ._options import Options
 from ._places import network_place
+from ._schedule import Schedule
 from ._store import SessionLost, Store
 from ._tables import SessionRow
-from ._transaction import CommitFailed, Transaction, monotonic_of, not_written, perhaps_written
+from ._transaction import CommitFailed, Transaction, not_written, perhaps_written
 from ._upkeep import Upkeep
 from ._waking import is_dead
 from ._work import Effect, Publish, Task, Tell, Work, fail_late
@@ -32,11 +33,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("eventbus.sqlite")
 
-TICK = 1.0
-"""Seconds between looks at the file while nothing happens; other processes' datagrams come before."""
-
-_QUICK = 0.005
-_LOOK_AT_ROOM = 1.0
 _IMPATIENT = 20
 _LONGEST_PAUSE = 0.005
 _TOLD_AFTER = 1.0
@@ -75,21 +71,15 @@ class Keeper:
         self._options = options
         self._service = service
         self._begin = begin
-        self._blocked = blocked
+        self._blockage = Blockage(path, options.disk_free_limit, blocked)
         self._held_up = held_up
         self._give_up = give_up
         self._tell = tell
         self._upkeep = Upkeep()
         self.store: Store | None = None
         self.session = 0
-        self.tick_at = 0.0
+        self.schedule = Schedule(options.lease)
         self._seen = 0
-        self._renew_at = self._reap_at = 0.0
-        self._time_at: float | None = None
-        self._pause = TICK
-        self._room_at = 0.0
-        self._room = True
-        self._locked: str | None = None
 
     # -- opening and leaving ------------------------------------------------------------------------------
 
@@ -114,14 +104,8 @@ class Keeper:
         except EventBusError as error:
             raise Lost(error, terminal=True) from error
         self.store, self.session, self._seen = store, session, store.version
-        now = time.monotonic()
-        self._renew_at, self._reap_at, self.tick_at = (
-            now + self._options.lease / 3,
-            now + self._options.lease / 2,
-            now + TICK,
-        )
-        self._time_at, self._pause = 0.0, TICK
-        self._note_lock(None)
+        self.schedule.begin()
+        self._blockage.lock(None)
         return effect
 
     def _begin_session(self, store: Store, address: str) -> tuple[int, Effect]:
@@ -174,14 +158,14 @@ class Keeper:
         """
         store = self.store
         assert store is not None
-        transaction = Transaction(store, self.session, works, consumers)
+        transaction, schedule = Transaction(store, self.session, works, consumers), self.schedule
         tries, since = 0, time.monotonic()
         while True:
             now = time.monotonic()
-            renew, reap = now >= self._renew_at, patient and now >= self._reap_at
-            passing = patient and self._passes(now)
+            renew, reap = schedule.renews(now), patient and schedule.reaps(now)
+            passing = patient and schedule.passes(now)
             try:
-                transaction.run(renew=renew, pass_time=passing, reap=reap, room=self._has_room(now))
+                transaction.run(renew=renew, pass_time=passing, reap=reap, room=self._blockage.room(now))
                 break
             except sqlite3.Error as error:
                 for consumer in consumers:
@@ -201,18 +185,22 @@ class Keeper:
             except CommitFailed as failure:
                 self._refuse(works, perhaps_written(store))
                 raise Lost(in_our_words(failure.error, self._path)) from failure.error
-        self._note_lock(None)
-        self._plan(now, transaction, renew=renew, reap=reap, passed=passing)
+        self._blockage.lock(None)
+        schedule.done(now, renewed=renew, reaped=reap)
+        if passing or transaction.timed or transaction.changed:
+            self._plan(store)
         if patient and store.version != self._seen:
             self._seen = store.version
-            self._see_consumers(store, consumers, transaction)
+            # Another process, or we ourselves, may have deleted a queue under a consumer.
+            transaction.gone = [consumer for consumer in consumers if consumer.orphaned(store)]
         transaction.settled()
+        transaction.others = self._others(store, transaction)
         return transaction
 
     def _while_busy(self, works: list[Work], tries: int, since: float) -> list[Work]:
         reason = f"{self._path} is locked by another program"
         if time.monotonic() - since > _TOLD_AFTER:
-            self._note_lock(reason)
+            self._blockage.lock(reason)
         self._pause_while_busy(tries)
         return fail_late(works, reason, self._tell)
 
@@ -221,46 +209,12 @@ class Keeper:
             self._held_up(f"{self._path} is locked by another program")
         time.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, 0.0001 * 2 ** min(tries, 10)))
 
-    def _plan(self, now: float, transaction: Transaction, *, renew: bool, reap: bool, passed: bool) -> None:
-        if renew:
-            self._renew_at = now + self._options.lease / 3
-        if reap:
-            self._reap_at = now + self._options.lease / 2
-        if passed or transaction.timed or transaction.changed:
-            assert self.store is not None
-            try:
-                self._time_at = self.store.next_time()
-            except sqlite3.Error as error:  # this transaction is over: the next one shall look
-                log.debug("the next time is not known: %s", error)
-                self._time_at = 0.0
-
-    def _see_consumers(self, store: Store, consumers: list[Consuming], transaction: Transaction) -> None:
-        """Another process, or we ourselves, may have deleted a queue under a consumer."""
-        for consumer in consumers:
-            if consumer.id is not None and not consumer.scheduled_only and consumer.queue not in store.by_id:
-                transaction.gone.append(consumer)
-
-    def _has_room(self, now: float) -> bool:
-        if now >= self._room_at:
-            self._room_at = now + _LOOK_AT_ROOM
-            try:
-                found = os.statvfs(self._path.resolve().parent)
-            except OSError:
-                return self._room
-            had, self._room = self._room, found.f_bavail * found.f_frsize >= self._options.disk_free_limit
-            if had and not self._room:
-                log.error("less than disk_free_limit is free where %s lies: no more messages are taken", self._path)
-            if had != self._room:
-                self._blocked(self._reason())
-        return self._room
-
-    def _note_lock(self, reason: str | None) -> None:
-        if reason != self._locked:
-            self._locked = reason
-            self._blocked(self._reason())
-
-    def _reason(self) -> str | None:
-        return self._locked or (None if self._room else f"the disk is almost full where {self._path} lies")
+    def _plan(self, store: Store) -> None:
+        try:
+            self.schedule.due_at(store.next_time())
+        except sqlite3.Error as error:  # this transaction is over: the next one shall look
+            log.debug("the next time is not known: %s", error)
+            self.schedule.look()
 
     def _refuse(self, works: list[Work], error: PublishError) -> None:
         """These publishes have their outcome; the rest may still be done."""
@@ -276,21 +230,11 @@ class Keeper:
 
     # -- time and others ----------------------------------------------------------------------------------
 
-    def next_due(self) -> float:
-        """When something has to be done though nobody asks for it (monotonic)."""
-        times = [self.tick_at, self._renew_at, self._reap_at]
-        if self._time_at is not None:
-            times.append(monotonic_of(self._time_at))
-        return min(times)
-
-    def _passes(self, now: float) -> bool:
-        return self._time_at is not None and monotonic_of(self._time_at) <= now
-
     def due(self, now: float, consumers: Iterable[Consuming]) -> bool:
         """Whether a transaction is needed though nobody has asked for anything."""
         store = self.store
         assert store is not None
-        needed = now >= min(self._renew_at, self._reap_at) or self._passes(now) or self.unseen
+        needed = self.schedule.needed(now) or self.unseen
         for consumer in consumers:
             if consumer.hungry and consumer.id is not None and consumer.room() > 0:
                 if consumer.spec.inspect or store.anything(consumer.queue):
@@ -304,7 +248,7 @@ class Keeper:
         store = self.store
         if store is None or not store.news():
             return False
-        self._time_at = 0.0  # found anew with the next transaction
+        self.schedule.look()
         for consumer in consumers:
             consumer.hungry = True
         return True
@@ -317,24 +261,21 @@ class Keeper:
             raise Lost(ConnectionFailed(f"{self._path} was deleted or replaced while it was in use"))
         # News for us that no datagram has announced: whoever publishes cannot reach us, so look often for a while.
         missed = self.look(consumers) and any(store.anything(c.queue) for c in consumers if c.id is not None)
-        self._pause = _QUICK if missed else min(TICK, self._pause * 2)
-        self.tick_at = now + self._pause
+        calm = self.schedule.ticked(now, missed=missed)
         others = sorted(store.sessions.values(), key=lambda row: (row.id <= self.session, row.id))
         # Each link watches the next one, so that somebody watches everybody.
         watched = others[0] if others else None
         if watched is not None and watched.id != self.session and self._died(watched):
             return Task(partial(_bury, watched.id))
-        if self._pause == TICK:
+        if calm:
             self._upkeep.look(store)
         return None
 
     def _died(self, row: SessionRow) -> bool:
         return row.place == network_place() and is_dead(row.address)
 
-    def others(self, transaction: Transaction) -> set[str]:
+    def _others(self, store: Store, transaction: Transaction) -> set[str]:
         """The addresses of other links that a transaction concerns."""
-        store = self.store
-        assert store is not None
         if transaction.changed or transaction.timed:
             sessions = {consumer.session for queue in store.queues.values() for consumer in queue.consumers}
         else:

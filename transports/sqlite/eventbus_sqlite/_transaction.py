@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Iterable
 from functools import partial
 
@@ -50,6 +49,9 @@ class Transaction:
         self._acks: list[int] = []
         self.freed: dict[int, int] = {}
         self.gone: list[Consuming] = []
+        self.others: set[str] = set()
+        self.deliveries: list[Effect] = []
+        self.unread: sqlite3.Error | None = None
         self._claimed: list[tuple[Consuming, int, int]] = []
         self._popped: list[tuple[Consuming, list[tuple[int, float | None, int, float | None, bytes, bytes]]]] = []
 
@@ -164,14 +166,18 @@ class Transaction:
         for consumer, _, count in self._claimed:
             consumer.unsettled += count
 
-    def deliveries(self, max_body: int) -> list[Effect]:
-        """The claimed messages, read outside of the transaction, on their way to their consumers."""
-        found: list[Effect] = []
-        for consumer, first, count in self._claimed:
-            found += self._deliver(consumer, self._store.read(first, count), max_body, settles=True)
+    def read(self, max_body: int) -> None:
+        """Read the claimed messages, outside of the transaction: ``deliveries`` are on their way to their consumers.
+
+        What cannot be read leaves its error in ``unread``: everything else has been done all the same.
+        """
+        try:
+            for consumer, first, count in self._claimed:
+                self.deliveries += self._deliver(consumer, self._store.read(first, count), max_body, settles=True)
+        except sqlite3.Error as error:
+            self.unread = error
         for consumer, rows in self._popped:
-            found += self._deliver(consumer, rows, max_body, settles=False)
-        return found
+            self.deliveries += self._deliver(consumer, rows, max_body, settles=False)
 
     def _deliver(
         self,
@@ -203,8 +209,3 @@ def not_written(error: sqlite3.Error, store: Store) -> PublishError:
 def perhaps_written(store: Store) -> PublishError:
     """The outcome of a publish whose commit failed."""
     return PublishUnknown(f"the disk failed while {store.path} was written: the message may be there")
-
-
-def monotonic_of(wall: float) -> float:
-    """A Unix time on the monotonic clock, as both stand now."""
-    return time.monotonic() + wall - time.time()
