@@ -48,6 +48,13 @@ class Killed(FileFault):
         time.sleep(run.random.uniform(0.0, 0.3))
         process.kill()
 
+    def settle(self, run: Run) -> None:
+        """Also what the dead have handled and not acked comes again, once they are found dead."""
+        super().settle(run)
+        run.stop_publishers()
+        queues = [run.queue(side, group) for side in run.sides for group in run.load.groups]
+        wait_for(lambda: not any(run.site.ready(queue) for queue in queues), self.settle_seconds, "empty queues")
+
     def witness(self, run: Run) -> None:
         accidents = sum(len(side.log.poll().facts("accident")) for side in run.sides.values())
         run.must(accidents == self.inside, f"{accidents} of {self.inside} have died at a statement")
