@@ -23,8 +23,11 @@ PARENT = '''
 import os, sys, time, threading
 from eventbus import EventBus
 from eventbus.transport import Message
+from eventbus_sqlite import _forking
+from eventbus_sqlite._work import Task
 
 url, kind, told = sys.argv[1], sys.argv[2], sys.argv[3]
+sys.argv.append(str(os.getpid()))
 
 def tell(line):
     with open(told, "a") as file:
@@ -56,6 +59,39 @@ if kind == "both":
     os.waitpid(pid, 0)
     time.sleep(0.5)
     bus.stop()
+elif kind in ("busy", "tainted"):
+    _forking.PATIENCE = 20.0 if kind == "busy" else 0.2
+    working = threading.Event()
+    def work(store):
+        working.set()
+        time.sleep(1.0)
+    bus._runtime.link._put(Task(work))
+    working.wait(20)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            publish(bus, [11])
+        except Exception as error:
+            tell(f"{os.getpid()} said {type(error).__name__} {error}")
+        bus.stop()
+        os._exit(0)
+    publish(bus, [12])
+    os.waitpid(pid, 0)
+    bus.stop()
+elif kind == "leaves first":
+    pid = os.fork()
+    if pid == 0:
+        publish(bus, [21])
+        while os.getppid() == int(sys.argv[4]):
+            time.sleep(0.02)
+        publish(bus, [22])
+        bus.stop()
+        tell(f"{os.getpid()} ended")
+        os._exit(0)
+    while "published 21" not in open(told).read():
+        time.sleep(0.02)
+    bus.stop()
+    os._exit(0)
 elif kind == "link":
     link = bus._runtime.link
     pid = os.fork()
@@ -126,6 +162,36 @@ def test_parent_and_child_publish_on_and_nothing_is_lost(path: Path, tmp_path: P
         for what, query in FAULTY.items():
             assert not connection.execute(query).fetchall(), what
         assert connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+
+
+def test_a_fork_waits_for_the_transaction_that_is_open(path: Path, tmp_path: Path) -> None:
+    """Otherwise the child would find the file locked, by its own copy of the parent's connection, for ever."""
+    told = tmp_path / "told"
+    assert run(path, "busy", told).wait(60) == 0
+    assert not lines(told, "said")
+    assert lines(told, "published 11")
+    assert lines(told, "published 12")
+
+
+def test_a_child_that_was_forked_in_a_transaction_that_takes_long_is_told_so(path: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    assert run(path, "tainted", told).wait(60) == 0
+    (said,) = lines(told, "said")
+    assert f"{path} was in use by another thread when this process was forked" in said
+    assert lines(told, "published 12")
+
+
+def test_what_a_child_publishes_is_there_though_its_parent_has_closed_the_file(path: Path, tmp_path: Path) -> None:
+    """As its only user, so it believed: then SQLite deletes the write-ahead log, with what the child has confirmed."""
+    told = tmp_path / "told"
+    assert run(path, "leaves first", told).wait(60) == 0
+    eventually(lambda: lines(told, "ended"), 30, what="the end of the child")
+    with opened(path) as connection:
+        bodies = {body for (body,) in connection.execute("SELECT body FROM messages")}
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    handled = {line.split()[2] for line in lines(told, "handled")}
+    assert handled | {body.decode().strip('{"n:}') for body in bodies} >= {"21", "22"}
+    assert lines(told, "published 22")
 
 
 def test_a_link_of_the_parent_is_closed_in_the_child(path: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from eventbus._errors import BusClosed, EventBusError, NotSent, PublishError
 
 from ._duty import Duty
-from ._forking import leak, unwatch, watch
+from ._forking import Fork
 from ._inbox import Inbox
 from ._keeper import Keeper, Lost
 from ._options import Options
@@ -58,6 +58,7 @@ class Engine:
         )
         self._inbox = Inbox(self._tell, duty.dropped)
         self._mutex = threading.Lock()
+        self._fork = Fork(self._mutex, lambda: self._keeper.store, self._in_child)
         self._waker: Waker | None = None
         self._thread: threading.Thread | None = None
         self._waiting = False
@@ -74,7 +75,7 @@ class Engine:
     def open(self) -> None:
         """Begin, without waiting."""
         self._waker = Waker()
-        watch(self)
+        self._fork.watch()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -156,7 +157,7 @@ class Engine:
             self._inbox.fail_all(BusClosed("the link is closed"))
             if self._waker is not None:
                 self._waker.close()
-            unwatch(self)
+            self._fork.unwatch()
             self._duty.ended()
 
     def _past_close(self) -> bool:
@@ -294,9 +295,8 @@ class Engine:
             self._duty.dropped(transaction.stale)
         return transaction
 
-    def after_fork(self) -> None:
-        """In a child process: nothing of this is ours, and nothing may be closed as if it were."""
-        leak(self._keeper.store)
+    def _in_child(self) -> None:
+        """After a fork: this is the link of the parent, and ended here."""
         self._keeper.store, self._ended = None, True
         if self._waker is not None:
             self._waker.close_in_child()

@@ -11,6 +11,7 @@ from eventbus._errors import ConfigurationError
 from eventbus.transport import SCHEDULED, QueueCount
 
 from ._failures import SAVE_WHAT_IS_LEFT, FileDamaged
+from ._forking import refuse_tainted
 from ._holding import Holding
 from ._options import Options
 from ._places import boot_id, check_place, create
@@ -32,9 +33,10 @@ class Store(Holding):
 
     def __init__(self, path: Path, options: Options) -> None:
         path = path.resolve()  # SQLite's other files lie beside the real one
+        refuse_tainted(path)
         check_place(path)
         create(path)
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        connection = _connect(path)
         try:
             _prepare(connection, options)
         except ConfigurationError as error:
@@ -183,6 +185,16 @@ class Store(Holding):
         """Close the file."""
         self.connection.close()
 
+    def suspend(self) -> None:
+        """Close the file for a moment, between transactions."""
+        self.connection.close()
+
+    def resume(self) -> None:
+        """Open it again; others may have changed it."""
+        self.connection = _connect(self.path)
+        _configure(self.connection, self._options)
+        self._synchronous, self._seen_data = "", -1
+
 
 def give_back(connection: sqlite3.Connection, pages: int) -> None:
     """Give so many free pages back to the file system, in a transaction of its own."""
@@ -195,16 +207,25 @@ def _prepare(connection: sqlite3.Connection, options: Options) -> None:
     if new:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    # The write-ahead log gives its room back after a burst.
-    connection.execute(f"PRAGMA journal_size_limit = {16 * 2**20}").fetchall()
-    if options.max_size is not None:
-        (page,) = connection.execute("PRAGMA page_size").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {options.max_size // page}").fetchall()
+    _configure(connection, options)
     if new:
         migrate(connection)
     else:
         _check(connection)
         migrate(connection)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def _configure(connection: sqlite3.Connection, options: Options) -> None:
+    """What SQLite does not keep in the file."""
+    # The write-ahead log gives its room back after a burst.
+    connection.execute(f"PRAGMA journal_size_limit = {16 * 2**20}").fetchall()
+    if options.max_size is not None:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {options.max_size // page}").fetchall()
 
 
 def _check(connection: sqlite3.Connection) -> None:
