@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 # A busy machine stops a test for longer than hypothesis lets an example take.
 settings.register_profile("eventbus", deadline=None)
 settings.load_profile("eventbus")
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOGGERS = ("eventbus", "eventbus.run", "pika", "aio_pika", "aiormq")
 
