@@ -13,7 +13,7 @@ from hypothesis import settings
 settings.register_profile("eventbus", deadline=None)
 settings.load_profile("eventbus")
 
-# A shell starts what runs in its background deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
+# A shell makes what it runs in its background deaf to Ctrl-C, and so would be the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
