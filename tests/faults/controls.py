@@ -99,7 +99,7 @@ CONTROLS: tuple[Control, ...] = (
     control("returns_mistaken", topology.BadChannel, "false failure", "unresolved", "untrue"),
     control("url_logged", topology.Unbound, "secret"),
     control("ack_before_handler", sqlite_killed.FewWorkersKilled, "lost", work=0.05, rate=60),
-    control("confirm_before_commit", sqlite_killed.FewPublishersKilled, "lost"),
+    control("confirm_before_commit", sqlite_killed.FewPublishersKilled, "lost", lanes=("pipe",)),
     control("settle_by_message", sqlite.FrozenPastLease, "stale ack"),
     control("leases_not_renewed", sqlite.LongerThanLease, "connection", "duplicate"),
     control("claims_left", sqlite_killed.WorkerKilledAlone, "lost", "file"),

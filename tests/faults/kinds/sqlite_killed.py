@@ -22,6 +22,9 @@ class Killed(FileFault):
     rounds: ClassVar[int]
     statements: ClassVar[tuple[str, ...]]
     """Beginnings of the statements at which they die, by themselves."""
+    moments: ClassVar[tuple[str, ...]] = ("before", "after")
+    by_themselves: ClassVar[float] = 0.6
+    """The part of them that dies so; the others are killed at some time."""
 
     def inject(self, run: Run) -> None:
         self.inside = 0
@@ -33,8 +36,8 @@ class Killed(FileFault):
 
     def _victim(self, run: Run, side: Side) -> tuple[Process, bool]:
         chance = run.random
-        by_itself = chance.random() < 0.6
-        plan = [chance.choice(self.statements), chance.randint(1, 30), chance.choice(("before", "after"))]
+        by_itself = chance.random() < self.by_themselves
+        plan = [chance.choice(self.statements), chance.randint(1, 30), chance.choice(self.moments)]
         process = run.start(self.kind, side, die=plan if by_itself else None)
         run.killed.add(process.pid)
         return process, by_itself
@@ -111,9 +114,11 @@ class PublishersKilled(Killed):
 class FewPublishersKilled(PublishersKilled):
     """The same in short, for negative controls."""
 
-    name, title = "sqlite-few-publishers-killed", "file: 8 publishers killed at their commits"
+    name, title = "sqlite-few-publishers-killed", "file: 8 publishers killed right before a commit"
     rounds = 4
     statements: ClassVar[tuple[str, ...]] = ("COMMIT",)
+    moments: ClassVar[tuple[str, ...]] = ("before",)
+    by_themselves = 1.0
 
 
 class WorkerKilledAlone(FileFault, WorkerKilled):
