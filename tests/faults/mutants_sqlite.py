@@ -27,7 +27,7 @@ def confirm_before_commit(program: Program) -> None:
             one.finish(outcome)
 
     def commit(self: Store) -> None:
-        time.sleep(0.002)
+        time.sleep(0.008)
         real(self)
 
     Transaction._work = tell  # type: ignore[method-assign]
