@@ -59,6 +59,7 @@ class Holding(Moving):
             # SQLite would look for the end by rank alone, and read the whole queue.
             end = run("SELECT rank, message FROM held WHERE id = ?", (last,)).fetchone()
             run("DELETE FROM ready WHERE queue = ? AND (rank, message) <= (?, ?)", (queue.id, *end))
+            self._sizes.change(queue.id, -count)
         return last - count + 1, count
 
     def claim_scheduled(self, queue: QueueRow | None, session: int, consumer: int, limit: int) -> tuple[int, int]:
@@ -106,6 +107,7 @@ class Holding(Moving):
             self.connection.execute(
                 "DELETE FROM ready WHERE queue = ? AND (rank, message) <= (?, ?)", (queue.id, rows[-1][6], rows[-1][0])
             )
+            self._sizes.change(queue.id, -len(rows))
         return [row[:6] for row in rows]
 
     def read(self, first: int, count: int) -> list[tuple[int, float | None, int, float | None, bytes, bytes]]:

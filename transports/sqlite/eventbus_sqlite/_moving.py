@@ -16,6 +16,7 @@ from eventbus._rules.publishing import destinations
 from eventbus.transport import Message
 
 from ._attributes import decode_anyway, encode
+from ._sizes import Sizes
 from ._tables import QueueRow, Tables
 
 log = logging.getLogger("eventbus.sqlite")
@@ -46,6 +47,7 @@ class Moving(Tables):
         super().__init__(connection)
         self.touched: set[int] = set()
         self.timed = False
+        self._sizes = Sizes(connection)
         self._next = 0
         self._messages: list[tuple[int, bytes, bytes]] = []
         self._ready: list[tuple[int, int, int, float | None, int]] = []
@@ -57,6 +59,12 @@ class Moving(Tables):
         self._ready.clear()
         self.touched.clear()
         self.timed = False
+        self._sizes.begin()
+
+    def forget(self) -> None:
+        """The transaction was rolled back: memory may be ahead of the file."""
+        super().forget()
+        self._sizes.forget()
 
     # -- publishing ---------------------------------------------------------------------------------------
 
@@ -98,6 +106,7 @@ class Moving(Tables):
         expires = None if ttl is None else time.time() + ttl
         rank = -max(0, min(message.priority or 0, properties.max_priority)) if properties.max_priority else 0
         self._ready.append((queue.id, rank, self._add(attributes, message.body), expires, 0))
+        self._sizes.change(queue.id, 1)
         self.touched.add(queue.id)
         self.timed = self.timed or expires is not None
 
@@ -138,12 +147,12 @@ class Moving(Tables):
 
     def _excess(self, queue: QueueRow, more: int = 0) -> int:
         """How many messages are too many, with so many more."""
-        self.write()
         limit = queue.properties.max_length
         if limit is None:
             return 0
-        (size,) = self.connection.execute("SELECT count(*) FROM ready WHERE queue = ?", (queue.id,)).fetchone()
-        return int(size) + more - limit
+        if not self._sizes.knows(queue.id):
+            self.write()
+        return self._sizes.of(queue.id) + more - limit
 
     def trim(self, queue: QueueRow) -> None:
         """Drop from the head what is too much, which is what has just come back, if anything has."""
@@ -151,12 +160,14 @@ class Moving(Tables):
             return
         excess = self._excess(queue)
         if excess > 0:
+            self.write()
             rows = self.connection.execute(
                 "DELETE FROM ready WHERE queue = ?1 AND (rank, message) IN "
                 "(SELECT rank, message FROM ready WHERE queue = ?1 ORDER BY rank, message LIMIT ?2) "
                 "RETURNING rank, message, expires, deliveries",
                 (queue.id, excess),
             ).fetchall()
+            self._sizes.change(queue.id, -len(rows))
             for row in sorted(rows):
                 self.bury(queue, Row(*row), MAXLEN)
 
@@ -172,6 +183,7 @@ class Moving(Tables):
             "INSERT INTO ready VALUES (?, ?, ?, ?, ?)",
             (queue.id, row.rank, row.message, row.expires, row.deliveries + 1),
         )
+        self._sizes.change(queue.id, 1)
         self.touched.add(queue.id)
         self.timed = self.timed or row.expires is not None
 
@@ -216,6 +228,7 @@ class Moving(Tables):
             (now, _AT_ONCE),
         ).fetchall()
         for queue, *row in sorted(expired):
+            self._sizes.change(queue, -1)
             self.bury(self.by_id[queue], Row(*row), EXPIRED)
         due = run(
             "DELETE FROM scheduled WHERE (due, message) IN "
