@@ -117,9 +117,11 @@ def test_damage_that_comes_while_the_file_is_in_use_is_said(tmp_path: Path) -> N
         bus.start(timeout=20)
         bus.publish(Step(id=1))
         with opened(path) as connection:
-            connection.execute("UPDATE state SET topology = topology + 1")  # so that pages are read again
+            eventually(lambda: connection.execute("SELECT count(*) FROM messages").fetchone() == (0,))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        garble(path, 4096, path.stat().st_size)
+            connection.execute("UPDATE state SET topology = topology")  # so that it has the page in memory
+            garble(path, 4096, path.stat().st_size)
+            connection.execute("UPDATE state SET topology = topology + 1")  # so that the bus reads pages again
         with pytest.raises(NotSent, match=f"{path} is damaged"):
             bus.publish(Step(id=2))
         health = bus.health()
