@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -127,6 +128,23 @@ def test_every_confirmed_message_is_handled_and_none_twice_without_a_mark(
     ends.close()
 
 
+def stop_between_transactions(process: subprocess.Popen[bytes], file: Path) -> None:
+    """Freeze the process. Frozen within a transaction it would keep the file locked for everybody, lease or not."""
+
+    def stopped() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        with contextlib.closing(sqlite3.connect(file, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+                return False
+        return True
+
+    eventually(stopped, 30)
+
+
 def test_a_mover_that_slept_past_its_lease_takes_nothing_from_those_who_got_its_messages(
     rabbits: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -136,7 +154,7 @@ def test_a_mover_that_slept_past_its_lease_takes_nothing_from_those_who_got_its_
     process = mover(ends, "--follow", "--rate", "1000")
     with served(ends.destination, 0.0):
         eventually(lambda: len(ends.destination.got) > 20, 60)
-        process.send_signal(signal.SIGSTOP)
+        stop_between_transactions(process, tmp_path / "bus.db")
         with served(ends.source, 0.0):
             eventually(lambda: any(delivery.redelivered for delivery in ends.source.got), 60)
         process.send_signal(signal.SIGCONT)
