@@ -112,3 +112,22 @@ def test_of_two_that_migrate_at_once_one_does_it(file: Path) -> None:
     assert [process.communicate(timeout=30)[0] for process in both] == [f"{VERSION + 1}\n"] * 2
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM migrated").fetchall() == [(1,)]
+
+
+def test_who_looks_while_another_makes_the_tables_sees_a_file_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "bus.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as looking:
+        looking.execute("PRAGMA journal_mode = WAL").fetchall()
+        made = False
+
+        def make_after_the_first_look(statement: str) -> None:
+            nonlocal made
+            if "user_version" in statement and not made:
+                made = True
+                with closing(sqlite3.connect(path, isolation_level=None)) as making:
+                    migrate(making)
+
+        looking.set_trace_callback(make_after_the_first_look)
+        assert version_of(looking) == 0
+        assert made
+        assert version_of(looking) == VERSION

@@ -63,15 +63,24 @@ def version_of(connection: sqlite3.Connection) -> int:
 
     :raises ConfigurationError: it is another program's database, or a newer version's.
     """
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    # In one transaction, so that it is one state of the file: another process may be making its tables.
+    own = not connection.in_transaction
+    if own:
+        connection.execute("BEGIN")
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        if own and connection.in_transaction:
+            connection.execute("ROLLBACK")
     if application == APPLICATION_ID:
         if version > VERSION:
             raise ConfigurationError(
                 f"the file has schema version {version}, and this eventbus-sqlite knows {VERSION}: install a newer one"
             )
         return version
-    if application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if application or version or tables:
         raise ConfigurationError("the file is the database of another program: give the bus a file of its own")
     return 0
 
